@@ -1,0 +1,4 @@
+/* Every family for one REAL. */
+#include "vmath.h"
+#include "activations.h"
+FNN_ACTIVATIONS(KERNELS)

@@ -1,0 +1,46 @@
+/* The one header Cython sees: lists of operations, signatures, the table of primitives. */
+#ifndef FASTNN_H
+#define FASTNN_H
+#include <stddef.h>
+#include <stdint.h>
+
+/* One row an activation: name, what its backward pass wants saved, number of parameters, and how its slope
+   meets dy: `times`, or `select` where a slope of 0 gives 0 whatever dy is.
+   A row makes three operations: f(x, ...), f_derivative(x, ...), f_backward(dy, saved, ...). */
+#define FNN_ACTIVATIONS(X)                                                                          \
+    X(relu, y, 0, select) X(sigmoid, y, 0, times) X(tanh, y, 0, times)
+
+enum {
+#define X(name, saved, params, product) FNN_##name, FNN_##name##_derivative, FNN_##name##_backward,
+    FNN_ACTIVATIONS(X)
+#undef X
+    FNN_N_OPS,
+    FNN_MAX_IN = 4
+};
+
+typedef struct {
+    const char *name;
+    int n_in;
+} fnn_op;
+
+/* out[i] = f(in[0][i], in[1][i], ...), going forward in blocks; out may be one of the inputs. */
+typedef void fnn_kernel(void *out, const void *const *in, ptrdiff_t n);
+
+/* The primitives of one dtype. Arguments: outputs, inputs, sizes; void pointers are to that dtype. */
+typedef struct {
+    fnn_kernel *elementwise[FNN_N_OPS];
+} fnn_real;
+
+typedef struct {
+    const char *isa;
+    fnn_real f32, f64;
+    void (*from_half)(float *out, const uint16_t *in, ptrdiff_t n);
+    void (*to_half)(uint16_t *out, const float *in, ptrdiff_t n);
+} fnn_kernels;
+
+extern const fnn_op fnn_ops[FNN_N_OPS];
+extern const fnn_kernels *fnn_active;           /* the table in use */
+const fnn_kernels *fnn_select(const char *isa); /* NULL: the best; returns NULL if this CPU has it not */
+const char *fnn_built_isa(int i);               /* the instruction sets in this build, best first; NULL ends */
+int fnn_runs_isa(int i);                        /* whether this CPU has that one */
+#endif

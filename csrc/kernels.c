@@ -1,0 +1,86 @@
+/* All kernels for one instruction set: compiled once per ISA with -DFNN_ISA=... Only the table is exported. */
+#include "fastnn.h"
+#include <string.h>
+
+#define FNN_INLINE static inline __attribute__((always_inline))
+#define CAT_(a, b) a##_##b
+#define CAT(a, b) CAT_(a, b)
+#define STR_(a) #a
+#define STR(a) STR_(a)
+#define F(name) CAT(name, SFX) /* one name for both dtypes: F(exp) is exp_f32, exp_f64 */
+#define C(v) ((REAL)(v))
+#define SIMD _Pragma("omp simd")
+
+/* Every elementwise loop runs over blocks of constant length, the tail copied into a padded one through the same
+   code: the compiler makes no remainder loop, whose contractions would differ, so a result does not depend on
+   where its element lies. */
+enum { BLOCK = 64 };
+
+#define IN(k) in##k[i]
+#define KERNEL(name, n_in, value)                                                              \
+    static void F(name)(void *out, const void *const *in, ptrdiff_t n)                         \
+    {                                                                                          \
+        REAL pad[FNN_MAX_IN + 1][BLOCK];                                                       \
+        for (ptrdiff_t start = 0; start < n; start += BLOCK) {                                 \
+            const size_t left = n - start < BLOCK ? (size_t)(n - start) * sizeof(REAL) : 0;    \
+            const REAL *at[FNN_MAX_IN] = {pad[0], pad[0], pad[0], pad[0]};                     \
+            for (int k = 0; k < n_in; k++) {                                                   \
+                at[k] = (const REAL *)in[k] + start;                                           \
+                if (left) {                                                                    \
+                    memset(pad[k], 0, sizeof pad[k]);                                          \
+                    at[k] = memcpy(pad[k], at[k], left);                                       \
+                }                                                                              \
+            }                                                                                  \
+            const REAL *const in0 = at[0], *const in1 = at[1], *const in2 = at[2], *const in3 = at[3]; \
+            (void)in1, (void)in2, (void)in3;                                                   \
+            REAL *const to = left ? pad[FNN_MAX_IN] : (REAL *)out + start;                     \
+            SIMD for (int i = 0; i < BLOCK; i++) to[i] = value;                                \
+            if (left) memcpy((REAL *)out + start, to, left);                                   \
+        }                                                                                      \
+    }
+
+/* The three kernels of a row of FNN_ACTIVATIONS. PARAMS_n(k): n parameters, from input k on. */
+#define PARAMS_0(k)
+#define PARAMS_1(k) , IN(k)
+#define PARAMS_2(k) , IN(k), IN(PARAMS_NEXT_##k)
+#define PARAMS_NEXT_1 2
+#define PARAMS_NEXT_2 3
+FNN_INLINE float times_f32(float dy, float slope) { return dy * slope; }
+FNN_INLINE double times_f64(double dy, double slope) { return dy * slope; }
+FNN_INLINE float select_f32(float dy, float slope) { return slope == 0 ? 0 : dy * slope; }
+FNN_INLINE double select_f64(double dy, double slope) { return slope == 0 ? 0 : dy * slope; }
+#define KERNELS(name, saved, params, product)                                             \
+    KERNEL(name##_n, 1 + params, F(name)(IN(0) PARAMS_##params(1)))                       \
+    KERNEL(name##_derivative_n, 1 + params, F(name##_derivative)(IN(0) PARAMS_##params(1))) \
+    KERNEL(name##_backward_n, 2 + params, F(product)(IN(0), F(name##_slope)(IN(1) PARAMS_##params(2))))
+
+#define REAL float
+#define SFX f32
+#define FNN_IS_DOUBLE 0
+#include "families.h"
+#undef REAL
+#undef SFX
+#undef FNN_IS_DOUBLE
+#define REAL double
+#define SFX f64
+#define FNN_IS_DOUBLE 1
+#include "families.h"
+
+#include "half.h"
+static void from_half_n(float *out, const uint16_t *in, ptrdiff_t n) { SIMD for (ptrdiff_t i = 0; i < n; i++) out[i] = from_half(in[i]); }
+static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (ptrdiff_t i = 0; i < n; i++) out[i] = to_half(in[i]); }
+
+#define ELEMENTWISE_f32(name, saved, params, product) name##_n_f32, name##_derivative_n_f32, name##_backward_n_f32,
+#define ELEMENTWISE_f64(name, saved, params, product) name##_n_f64, name##_derivative_n_f64, name##_backward_n_f64,
+#define TABLE(sfx)                                          \
+    {                                                       \
+        .elementwise = {FNN_ACTIVATIONS(ELEMENTWISE_##sfx)}, \
+    }
+
+const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {
+    .isa = STR(FNN_ISA),
+    .f32 = TABLE(f32),
+    .f64 = TABLE(f64),
+    .from_half = from_half_n,
+    .to_half = to_half_n,
+};

@@ -1,0 +1,17 @@
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+_Floating = TypeVar("_Floating", np.float32, np.float64)
+
+OPS: dict[str, int]
+
+def ufunc(name: str, module: str, doc: str) -> np.ufunc: ...
+def evaluate(
+    op: int,
+    out: NDArray[_Floating],
+    a: NDArray[_Floating],
+    b: NDArray[_Floating] | None = None,
+    params: NDArray[_Floating] | None = None,
+) -> int: ...

@@ -1,0 +1,186 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
+"""Elementwise kernels: as NumPy ufuncs, and over typed memoryviews.
+
+a) One loop a dtype serves every operation: the ufunc's data is the operation's index, looked up in the active
+   table on every call, so that tests can switch instruction sets.
+b) Operands that lie densely go to the kernel as they are, others through buffers of CHUNK elements; a broadcast
+   operand is gathered once.
+c) NumPy would warn of floating-point flags that are up when a loop returns. They are tested afterwards and cleared
+   only when new: testing costs 5 ns, clearing 60, and what NumPy's own casts raised before stays theirs.
+"""
+from cython cimport floating
+from libc.stdint cimport uint16_t
+cimport numpy as cnp
+
+from fastnn._kernels.cpu cimport active, ops
+from fastnn._kernels.fastnn cimport FNN_MAX_IN, FNN_N_OPS, fnn_kernel, fnn_real
+
+cdef extern from "<fenv.h>" nogil:
+    enum: FE_DIVBYZERO
+    enum: FE_INVALID
+    enum: FE_OVERFLOW
+    enum: FE_UNDERFLOW
+    int fetestexcept(int)
+    int feclearexcept(int)
+
+cnp.import_array()
+cnp.import_ufunc()
+
+cdef enum:
+    CHUNK = 256
+    ERRORS = FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW | FE_UNDERFLOW
+
+OPS = {ops[i].name.decode(): i for i in range(FNN_N_OPS)}
+
+ctypedef fused number:
+    uint16_t
+    float
+    double
+
+
+cdef inline void gather(number *to, const char *source, Py_ssize_t step, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        to[i] = (<const number *>(source + i * step))[0]
+
+
+cdef inline void scatter(char *to, Py_ssize_t step, const number *source, Py_ssize_t n) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(n):
+        (<number *>(to + i * step))[0] = source[i]
+
+
+cdef inline void read(floating *to, const char *source, Py_ssize_t step, Py_ssize_t n, bint half) noexcept nogil:
+    cdef uint16_t halves[CHUNK]
+    if floating is float and half:
+        gather(halves, source, step, n)
+        active[0].from_half(to, halves, n)
+    else:
+        gather(to, source, step, n)
+
+
+cdef inline void write(char *to, Py_ssize_t step, const floating *source, Py_ssize_t n, bint half) noexcept nogil:
+    cdef uint16_t halves[CHUNK]
+    if floating is float and half:
+        active[0].to_half(halves, source, n)
+        scatter(to, step, halves, n)
+    else:
+        scatter(to, step, source, n)
+
+
+cdef inline void run(floating *buffer, char **args, Py_ssize_t n, const Py_ssize_t *steps, int op,
+                     bint half) noexcept nogil:
+    """Run one operation on n elements; `buffer` has room for FNN_MAX_IN + 1 chunks."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef fnn_kernel *kernel = table.elementwise[op]
+    cdef int n_in = ops[op].n_in, k, raised, before = fetestexcept(ERRORS)
+    cdef Py_ssize_t i, m, distance, chunk = n, unit = sizeof(floating)
+    cdef bint direct[FNN_MAX_IN + 1]
+    cdef const void *operands[FNN_MAX_IN]
+    cdef char *source
+    cdef char *to
+    # reduce and accumulate make each result the first operand of the next
+    cdef bint chained = n > 1 and n_in == 2 and args[0] + steps[0] == args[2] and steps[0] == steps[2]
+
+    for k in range(n_in + 1):
+        direct[k] = not half and (n == 1 or steps[k] == unit)
+    for k in range(n_in):  # a partial overlap goes through the output's buffer
+        distance = args[k] - args[n_in]
+        if direct[n_in] and distance != 0 and -n * unit < distance < n * unit:
+            direct[n_in] = False
+    for k in range(n_in + 1):
+        if not direct[k]:
+            chunk = CHUNK
+    if chained:
+        chunk = 1
+
+    i = 0
+    while i < n:
+        m = min(chunk, n - i)
+        for k in range(n_in):
+            source = args[k] + i * steps[k]
+            if direct[k]:
+                operands[k] = source
+            else:
+                operands[k] = buffer + k * CHUNK
+                if steps[k] or i == 0 or chained:
+                    read(buffer + k * CHUNK, source, steps[k], m, half)
+        to = args[n_in] + i * steps[n_in]
+        if direct[n_in]:
+            kernel(to, operands, m)
+        else:
+            kernel(buffer + n_in * CHUNK, operands, m)
+            write(to, steps[n_in], buffer + n_in * CHUNK, m, half)
+        i += m
+
+    raised = fetestexcept(ERRORS) & ~before
+    if raised:
+        feclearexcept(raised)
+
+
+cdef void loop_f16(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *op) noexcept nogil:
+    cdef float buffer[(FNN_MAX_IN + 1) * CHUNK]
+    run(buffer, args, n[0], <const Py_ssize_t *>steps, <int><Py_ssize_t>op, True)
+
+
+cdef void loop_f32(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *op) noexcept nogil:
+    cdef float buffer[(FNN_MAX_IN + 1) * CHUNK]
+    run(buffer, args, n[0], <const Py_ssize_t *>steps, <int><Py_ssize_t>op, False)
+
+
+cdef void loop_f64(char **args, const cnp.npy_intp *n, const cnp.npy_intp *steps, void *op) noexcept nogil:
+    cdef double buffer[(FNN_MAX_IN + 1) * CHUNK]
+    run(buffer, args, n[0], <const Py_ssize_t *>steps, <int><Py_ssize_t>op, False)
+
+
+# NumPy stores the addresses it is given and takes no reference. With one operand d comes first, so that integers
+# become float64; with several e comes first, or f(float32, 0.01) would be float64.
+cdef cnp.PyUFuncGenericFunction *loops_of_one = [loop_f64, loop_f32, loop_f16]
+cdef cnp.PyUFuncGenericFunction *loops_of_several = [loop_f16, loop_f32, loop_f64]
+cdef void *data[FNN_N_OPS][3]
+cdef list keep = []
+
+
+def ufunc(str name, str module, str doc):
+    """Make the ufunc of one operation; `module` is where users, and pickle, find it under `name`."""
+    cdef int op = OPS[name], n_args = ops[op].n_in + 1
+    cdef bytes text = doc.encode()
+    order = [cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64]
+    if n_args == 2:
+        order.reverse()
+    cdef bytes types = bytes(kind for kind in order for _ in range(n_args))  # numbers: letters would find no loop
+    keep.append((text, types))
+    data[op] = [<void *><Py_ssize_t>op, <void *><Py_ssize_t>op, <void *><Py_ssize_t>op]
+    made = cnp.PyUFunc_FromFuncAndData(
+        loops_of_one if n_args == 2 else loops_of_several, data[op], types, 3, n_args - 1, 1, cnp.PyUFunc_None,
+        <char *>ops[op].name, text, 0)
+    if hasattr(made, "__dict__"):  # since NumPy 2.2; before that, pickle searches sys.modules
+        made.__module__ = module
+        made.__qualname__ = name
+    return made
+
+
+cpdef int evaluate(int op, floating[::1] out, const floating[::1] a, const floating[::1] b=None,
+                   const floating[::1] params=None) except -1 nogil:
+    """Write an operation on a, or on a and b, into out, which may be one of them; each parameter is one number."""
+    cdef char *args[FNN_MAX_IN + 1]
+    cdef Py_ssize_t steps[FNN_MAX_IN + 1]
+    cdef floating buffer[(FNN_MAX_IN + 1) * CHUNK]
+    cdef Py_ssize_t n = out.shape[0], k
+    cdef Py_ssize_t n_arrays = 1 if b is None else 2, n_params = 0 if params is None else params.shape[0]
+    if op < 0 or op >= FNN_N_OPS or ops[op].n_in != n_arrays + n_params:
+        raise ValueError(f"operation {op} does not take {n_arrays} arrays and {n_params} parameters")
+    if a.shape[0] != n or n_arrays == 2 and b.shape[0] != n:
+        raise ValueError(f"out has length {n}, a {a.shape[0]}, b {n if b is None else b.shape[0]}")
+    if n == 0:
+        return 0
+    args[0] = <char *>&a[0]
+    if n_arrays == 2:
+        args[1] = <char *>&b[0]
+    for k in range(n_params):
+        args[n_arrays + k] = <char *>&params[k]
+    args[n_arrays + n_params] = <char *>&out[0]
+    for k in range(n_arrays + n_params + 1):
+        steps[k] = 0 if n_arrays <= k < n_arrays + n_params else sizeof(floating)
+    run(buffer, args, n, steps, op, False)
+    return 0
