@@ -38,6 +38,16 @@ typedef struct {
     void (*to_half)(uint16_t *out, const float *in, ptrdiff_t n);
 } fnn_kernels;
 
+/* Runs task(context, 0 .. blocks - 1), on several threads if there are; how blocks are cut must depend on the
+   problem alone. Worth it from about 100 microseconds of work. */
+typedef void fnn_task(void *context, ptrdiff_t block);
+void fnn_parallel(fnn_task *task, void *context, ptrdiff_t blocks);
+
+/* Visible from outside, so that threadpoolctl can find them. */
+#define FNN_EXPORT __attribute__((visibility("default")))
+FNN_EXPORT int fastnn_get_num_threads(void);
+FNN_EXPORT void fastnn_set_num_threads(int n);
+
 extern const fnn_op fnn_ops[FNN_N_OPS];
 extern const fnn_kernels *fnn_active;           /* the table in use */
 const fnn_kernels *fnn_select(const char *isa); /* NULL: the best; returns NULL if this CPU has it not */

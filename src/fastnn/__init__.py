@@ -1,6 +1,6 @@
 """Neural-network kernels for people who live in NumPy."""
 
-from fastnn._backend import BACKEND, functions
+from fastnn._backend import functions
 
 __version__ = "0.1.0"
 

@@ -12,7 +12,7 @@ from cython cimport floating
 from libc.stdint cimport uint16_t
 cimport numpy as cnp
 
-from fastnn._kernels.cpu cimport active, ops
+from fastnn._kernels.cpu cimport active, ops, parallel
 from fastnn._kernels.fastnn cimport FNN_MAX_IN, FNN_N_OPS, fnn_kernel, fnn_real
 
 cdef extern from "<fenv.h>" nogil:
@@ -28,6 +28,7 @@ cnp.import_ufunc()
 
 cdef enum:
     CHUNK = 256
+    PARALLEL = 1 << 17  # elements a thread takes at a time; from four times that on, waking one pays
     ERRORS = FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW | FE_UNDERFLOW
 
 OPS = {ops[i].name.decode(): i for i in range(FNN_N_OPS)}
@@ -68,6 +69,25 @@ cdef inline void write(char *to, Py_ssize_t step, const floating *source, Py_ssi
         scatter(to, step, source, n)
 
 
+cdef struct dense_job:
+    fnn_kernel *kernel
+    char **args
+    int n_in
+    Py_ssize_t n
+    Py_ssize_t unit
+
+
+cdef void run_part(void *context, Py_ssize_t part) noexcept nogil:
+    """Run one part of a job whose operands all lie densely."""
+    cdef dense_job *job = <dense_job *>context
+    cdef Py_ssize_t start = part * PARALLEL
+    cdef const void *operands[FNN_MAX_IN]
+    cdef int k
+    for k in range(job.n_in):
+        operands[k] = job.args[k] + start * job.unit
+    job.kernel(job.args[job.n_in] + start * job.unit, operands, min(PARALLEL, job.n - start))
+
+
 cdef inline void run(floating *buffer, char **args, Py_ssize_t n, const Py_ssize_t *steps, int op,
                      bint half) noexcept nogil:
     """Run one operation on n elements; `buffer` has room for FNN_MAX_IN + 1 chunks."""
@@ -79,6 +99,7 @@ cdef inline void run(floating *buffer, char **args, Py_ssize_t n, const Py_ssize
     cdef const void *operands[FNN_MAX_IN]
     cdef char *source
     cdef char *to
+    cdef dense_job job
     # reduce and accumulate make each result the first operand of the next
     cdef bint chained = n > 1 and n_in == 2 and args[0] + steps[0] == args[2] and steps[0] == steps[2]
 
@@ -93,6 +114,11 @@ cdef inline void run(floating *buffer, char **args, Py_ssize_t n, const Py_ssize
             chunk = CHUNK
     if chained:
         chunk = 1
+
+    if chunk == n and n >= 4 * PARALLEL:
+        job.kernel, job.args, job.n_in, job.n, job.unit = kernel, args, n_in, n, unit
+        parallel(run_part, &job, (n + PARALLEL - 1) // PARALLEL)
+        n = 0
 
     i = 0
     while i < n:

@@ -2,10 +2,14 @@
 """Instruction-set selection, and the C library's table for the other modules."""
 import os
 
-from fastnn._kernels.fastnn cimport fnn_active, fnn_built_isa, fnn_ops, fnn_runs_isa, fnn_select
+from fastnn._kernels.fastnn cimport (
+    fastnn_get_num_threads, fastnn_set_num_threads, fnn_active, fnn_built_isa, fnn_ops, fnn_parallel, fnn_runs_isa,
+    fnn_select,
+)
 
 active = &fnn_active
 ops = fnn_ops
+parallel = fnn_parallel
 
 
 def isa():
@@ -33,8 +37,44 @@ def select(str name):
         raise ValueError(f"instruction set {name!r} is not one of those this build and CPU have: {supported()}")
 
 
+def get_num_threads():
+    """Return how many threads large problems are cut over, the caller's included."""
+    return fastnn_get_num_threads()
+
+
+def set_num_threads(int n):
+    """Let large problems be cut over n threads, the caller's included; results do not depend on n."""
+    if n < 1:
+        raise ValueError(f"n is {n}, expected at least 1 thread")
+    fastnn_set_num_threads(n)
+
+
+def _usable_cores():
+    """The smaller of the affinity mask and the container's quota."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        cores = os.cpu_count() or 1
+    for path, parse in (
+        ("/sys/fs/cgroup/cpu.max", str.split),
+        ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", lambda quota: (quota, "100000")),
+    ):
+        try:
+            with open(path) as file:
+                quota, period = parse(file.read())
+            if int(quota) > 0:
+                cores = min(cores, max(1, round(int(quota) / int(period))))
+        except (OSError, ValueError):  # no such file, or no quota ("max")
+            pass
+    return cores
+
+
 def _start():
-    """Pick the best instruction set, or the one that FASTNN_ISA names."""
+    """Pick the instruction set and the number of threads: the best, or what the environment names."""
+    threads = os.environ.get("FASTNN_NUM_THREADS") or str(_usable_cores())
+    if not threads.isdecimal() or int(threads) < 1:
+        raise ImportError(f"FASTNN_NUM_THREADS={threads!r} is not a number of threads, 1 or more")
+    set_num_threads(int(threads))
     name = os.environ.get("FASTNN_ISA")
     if name:
         if name not in supported():

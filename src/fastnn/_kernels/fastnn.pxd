@@ -16,6 +16,10 @@ cdef extern from "fastnn.h" nogil:
         fnn_real f64
         void (*from_half)(float *, const uint16_t *, Py_ssize_t) noexcept nogil
         void (*to_half)(uint16_t *, const float *, Py_ssize_t) noexcept nogil
+    ctypedef void fnn_task(void *, Py_ssize_t) noexcept nogil
+    void fnn_parallel(fnn_task *, void *, Py_ssize_t)
+    int fastnn_get_num_threads()
+    void fastnn_set_num_threads(int)
     const fnn_op fnn_ops[FNN_N_OPS]
     const fnn_kernels *fnn_active
     const fnn_kernels *fnn_select(const char *isa)
