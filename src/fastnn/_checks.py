@@ -96,3 +96,60 @@ def check_update(param, grad, **state):
         for second in names[i + 1 :]:
             if np.may_share_memory(arrays[first], arrays[second]):
                 raise ValueError(f"{first} and {second} overlap in memory, expected separate arrays")
+
+
+def row_indices(indices, rows, name="indices"):
+    """Return integer indices as int64, each from 0 to rows - 1, else IndexError; NumPy's negative indices are none."""
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"{name} have dtype {indices.dtype}, expected integers")
+    wrong = (indices < 0) | (indices >= rows)
+    if wrong.any():
+        raise IndexError(f"{name} hold {indices[wrong].flat[0]}, which is not among the {rows} rows")
+    return indices.astype(np.int64, copy=False)
+
+
+def recurrent_operands(gates, **arrays):
+    """Return the arguments of a cell in the dtype to compute in, absent biases as None, and the results' dtype.
+
+    w_hh (gates * H, H) tells H; x is (B, I) or (T, B, I), states are (B, H), biases (gates * H).
+    """
+    arrays = {k: None if v is None and k in ("b_ih", "b_hh") else as_float(v, k) for k, v in arrays.items()}
+    ndim = 3 if "h0" in arrays else 2
+    x, w_hh = arrays["x"], arrays["w_hh"]
+    if x.ndim != ndim:
+        raise ValueError(f"x has shape {x.shape}, expected {'(T, B, I)' if ndim == 3 else '(B, I)'}")
+    if w_hh.ndim != 2 or w_hh.shape[0] != gates * w_hh.shape[1]:
+        raise ValueError(f"w_hh has shape {w_hh.shape}, expected {'(H, H)' if gates == 1 else f'({gates} * H, H)'}")
+    (batch, inputs), hidden = x.shape[-2:], w_hh.shape[1]
+    shapes = {"x": x.shape, "w_ih": (gates * hidden, inputs), "w_hh": w_hh.shape}
+    shapes |= dict.fromkeys(("b_ih", "b_hh"), (gates * hidden,))
+    for name, value in arrays.items():
+        if value is not None:
+            check_shape(value, shapes.get(name, (batch, hidden)), name)
+    dtype = np.result_type(*(value for value in arrays.values() if value is not None))
+    kind = working(dtype)
+    return {name: value if value is None else value.astype(kind, copy=False) for name, value in arrays.items()}, dtype
+
+
+def check_lengths(lengths, steps, batch):
+    """Return the lengths as int64, each from 0 to the number of steps; all of them where lengths is None."""
+    if lengths is None:
+        return np.full(batch, steps, np.int64)
+    lengths = np.asarray(lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths have dtype {lengths.dtype}, expected integers")
+    check_shape(lengths, (batch,), "lengths")
+    wrong = (lengths < 0) | (lengths > steps)
+    if wrong.any():
+        raise ValueError(f"lengths hold {lengths[wrong][0]}, expected numbers from 0 to the {steps} steps of x")
+    return lengths.astype(np.int64, copy=False)
+
+
+def as_gradient(gradient, shape, dtype, name):
+    """Return the gradient of a result as an array of this shape and dtype; None is zeros."""
+    if gradient is None:
+        return np.zeros(shape, dtype)
+    gradient = as_float(gradient, name)
+    check_shape(gradient, shape, name)
+    return gradient.astype(dtype, copy=False)
