@@ -1,5 +1,7 @@
 """What both twins ask of their arguments: the dtype rule, the class axis, and errors that name the argument."""
 
+import operator
+
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
@@ -49,6 +51,28 @@ def check_choice(value, choices, name):
     """Raise ValueError unless the value is one of the choices."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}, expected one of {', '.join(map(repr, choices))}")
+
+
+def as_count(value, name, least=1):
+    """Return value as an int, or raise unless it is a whole number of at least `least`."""
+    try:
+        count = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} is {value!r}, expected a whole number") from None
+    if count < least:
+        raise ValueError(f"{name} is {count}, expected at least {least}")
+    return count
+
+
+def as_generator(rng, name="rng"):
+    """Return a Generator for what draws again and again: the one given, or a fresh one for None."""
+    if rng is None:
+        return np.random.default_rng()
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"{name} is {rng!r}, expected a numpy.random.Generator, since anything else would repeat the same draw"
+        )
+    return rng
 
 
 def class_targets(targets, logits, axis, ignore_index):
