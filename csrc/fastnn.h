@@ -8,7 +8,11 @@
    meets dy: `times`, or `select` where a slope of 0 gives 0 whatever dy is.
    A row makes three operations: f(x, ...), f_derivative(x, ...), f_backward(dy, saved, ...). */
 #define FNN_ACTIVATIONS(X)                                                                          \
-    X(relu, y, 0, select) X(sigmoid, y, 0, times) X(tanh, y, 0, times)
+    X(relu, y, 0, select) X(sigmoid, y, 0, times) X(tanh, y, 0, times) X(softplus, y, 0, times)       \
+    X(log_sigmoid, y, 0, times) X(softsign, x, 0, times) X(hardsigmoid, x, 0, select)                 \
+    X(hardswish, x, 0, times) X(selu, x, 0, times) X(silu, x, 0, times) X(mish, x, 0, times)          \
+    X(gelu, x, 0, times) X(gelu_tanh, x, 0, times) X(leaky_relu, x, 1, select) X(elu, x, 1, times)    \
+    X(hardtanh, x, 2, select)
 
 enum {
 #define X(name, saved, params, product) FNN_##name, FNN_##name##_derivative, FNN_##name##_backward,

@@ -1,5 +1,6 @@
 /* All kernels for one instruction set: compiled once per ISA with -DFNN_ISA=... Only the table is exported. */
 #include "fastnn.h"
+#include <math.h>
 #include <string.h>
 
 #define FNN_INLINE static inline __attribute__((always_inline))
@@ -39,20 +40,17 @@ enum { BLOCK = 64 };
         }                                                                                      \
     }
 
-/* The three kernels of a row of FNN_ACTIVATIONS. PARAMS_n(k): n parameters, from input k on. */
-#define PARAMS_0(k)
-#define PARAMS_1(k) , IN(k)
-#define PARAMS_2(k) , IN(k), IN(PARAMS_NEXT_##k)
-#define PARAMS_NEXT_1 2
-#define PARAMS_NEXT_2 3
-FNN_INLINE float times_f32(float dy, float slope) { return dy * slope; }
-FNN_INLINE double times_f64(double dy, double slope) { return dy * slope; }
-FNN_INLINE float select_f32(float dy, float slope) { return slope == 0 ? 0 : dy * slope; }
-FNN_INLINE double select_f64(double dy, double slope) { return slope == 0 ? 0 : dy * slope; }
+/* The three kernels of a row of FNN_ACTIVATIONS: parameters follow x, or dy and what is saved. */
+#define AFTER_X_0
+#define AFTER_X_1 , IN(1)
+#define AFTER_X_2 , IN(1), IN(2)
+#define AFTER_DY_0
+#define AFTER_DY_1 , IN(2)
+#define AFTER_DY_2 , IN(2), IN(3)
 #define KERNELS(name, saved, params, product)                                             \
-    KERNEL(name##_n, 1 + params, F(name)(IN(0) PARAMS_##params(1)))                       \
-    KERNEL(name##_derivative_n, 1 + params, F(name##_derivative)(IN(0) PARAMS_##params(1))) \
-    KERNEL(name##_backward_n, 2 + params, F(product)(IN(0), F(name##_slope)(IN(1) PARAMS_##params(2))))
+    KERNEL(name##_n, 1 + params, F(name)(IN(0) AFTER_X_##params))                       \
+    KERNEL(name##_derivative_n, 1 + params, F(name##_derivative)(IN(0) AFTER_X_##params)) \
+    KERNEL(name##_backward_n, 2 + params, F(product)(IN(0), F(name##_slope)(IN(1) AFTER_DY_##params)))
 
 #define REAL float
 #define SFX f32
