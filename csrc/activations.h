@@ -77,7 +77,7 @@ FNN_INLINE REAL F(sigmoid_slope)(REAL y) { return y * (C(1) - y); }
 
 FNN_INLINE REAL F(tanh)(REAL x)
 {
-    const REAL a = F(magnitude)(x), top = FNN_IS_DOUBLE ? C(20) : C(10), E = F(expm1_minus)(C(2) * (top < a ? top : a));
+    const REAL E = F(expm1_minus)(C(2) * F(magnitude)(x));
     return F(with_sign_of)(E / (C(2) + E), x);
 }
 FNN_INLINE REAL F(tanh_derivative)(REAL x)
@@ -149,7 +149,7 @@ FNN_INLINE REAL F(silu_derivative)(REAL x)
 FNN_INLINE REAL F(silu_slope)(REAL x) { return F(silu_derivative)(x); }
 
 #define TWO_U1 C(1.5957691216057307117)  /* sqrt(8 / pi) */
-#define TWO_U3 C(0.07135481627159977377) /* sqrt(8 / pi) 0.044715 */
+#define TWO_U3 C(0.071354816272600248776) /* sqrt(8 / pi) 0.044715 */
 FNN_INLINE REAL F(gelu_tanh)(REAL x)
 {
     const REAL top = FNN_IS_DOUBLE ? C(22) : C(12), a = F(magnitude)(x), b = top < a ? top : a;

@@ -3,7 +3,8 @@
 #include <string.h>
 
 const fnn_op fnn_ops[FNN_N_OPS] = {
-#define X(name, saved, params, product) {#name, 1 + params}, {#name "_derivative", 1 + params}, {#name "_backward", 2 + params},
+#define X(name, saved, params, product) \
+    {#name, 1 + params, #saved}, {#name "_derivative", 1 + params, #saved}, {#name "_backward", 2 + params, #saved},
     FNN_ACTIVATIONS(X)
 #undef X
 };

@@ -25,6 +25,7 @@ enum {
 typedef struct {
     const char *name;
     int n_in;
+    const char *saved; /* what its activation's backward pass wants: "x" or "y" */
 } fnn_op;
 
 /* out[i] = f(in[0][i], in[1][i], ...), going forward in blocks; out may be one of the inputs. */

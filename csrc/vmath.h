@@ -85,6 +85,7 @@ FNN_INLINE F(split) F(exp_minus)(REAL a) { return F(exp_minus_sum)(a, C(0)); }
 /* e^-a - 1 */
 FNN_INLINE REAL F(expm1_minus)(REAL a)
 {
+    a = C(40) < a ? C(40) : a; /* -1 from here on */
     const REAL t = a * C(-FNN_LOG2E) + C(FNN_ROUND), n = t - C(FNN_ROUND);
     const REAL r = (-a - n * C(FNN_LN2_HI)) - n * C(FNN_LN2_LO), s = F(power_of_2)(F(bits)(t));
     return (r + r * r * F(exp_rest)(r)) * s + (s - C(1));
@@ -131,7 +132,7 @@ FNN_INLINE REAL F(mills)(REAL a)
     p = p * a + C(5.64911656828215396e-06); q = q * a + C(1.41602353168086356e-05);
     p = p * a + C(8.94320461950026473e-05); q = q * a + C(2.24608107347930563e-04);
     p = p * a + C(8.990268633233239e-04); q = q * a + C(2.26768639099572052e-03);
-    p = p * a + C(6.32123233561504013e-03); q = q * a + C(1.60682839622477591e-02);
+    p = p * a + C(6.32123305561504013e-03); q = q * a + C(1.60682839622477591e-02);
     p = p * a + C(3.23926247429557398e-02); q = q * a + C(8.34214753004513811e-02);
     p = p * a + C(1.2245492727727861e-01); q = q * a + C(3.22349958128545264e-01);
     p = p * a + C(3.37859628472898746e-01); q = q * a + C(9.23719552133797453e-01);

@@ -6,6 +6,7 @@ from numpy.typing import NDArray
 _Floating = TypeVar("_Floating", np.float32, np.float64)
 
 OPS: dict[str, int]
+SAVED: dict[str, str]
 
 def ufunc(name: str, module: str, doc: str) -> np.ufunc: ...
 def evaluate(

@@ -32,6 +32,7 @@ cdef enum:
     ERRORS = FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW | FE_UNDERFLOW
 
 OPS = {ops[i].name.decode(): i for i in range(FNN_N_OPS)}
+SAVED = {ops[i].name.decode(): ops[i].saved.decode() for i in range(0, FNN_N_OPS, 3)}
 
 ctypedef fused number:
     uint16_t

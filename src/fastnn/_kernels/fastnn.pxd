@@ -7,6 +7,7 @@ cdef extern from "fastnn.h" nogil:
     ctypedef struct fnn_op:
         const char *name
         int n_in
+        const char *saved
     ctypedef void fnn_kernel(void *, const void *const *, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_real:
         fnn_kernel *elementwise[FNN_N_OPS]
