@@ -1,7 +1,31 @@
 """Neural-network kernels for people who live in NumPy."""
 
+import importlib
+
 from fastnn._backend import functions
 
 __version__ = "0.1.0"
 
 globals().update({name: getattr(functions, name) for name in functions.__all__})
+
+# Imported when first used, so that whoever wants the functions alone does not wait: name -> module it lives in
+_LAZY = {
+    **dict.fromkeys(("data", "init", "io", "models", "nn", "optim", "reference")),
+    "gradcheck": "gradients",
+    "load": "io",
+    "numerical_gradient": "gradients",
+}
+
+__all__ = [*functions.__all__, *_LAZY]
+
+
+def __getattr__(name):
+    if name not in _LAZY:
+        raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+    room = importlib.import_module(f"fastnn.{_LAZY[name] or name}")
+    value = globals()[name] = getattr(room, name) if _LAZY[name] else room
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_LAZY})

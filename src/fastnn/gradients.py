@@ -1,0 +1,193 @@
+"""Are the gradients right? Central differences, and the comparison with what a pullback returns."""
+
+import copy
+import inspect
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn.nn.module import Module
+
+__all__ = ["GradientReport", "Worst", "gradcheck", "numerical_gradient"]
+
+
+def numerical_gradient(f, x, eps=1e-5):
+    """Return (f(x + eps e_i) - f(x - eps e_i)) / (2 eps) for every element i of x.
+
+    Parameters
+    ----------
+    f : callable
+        From an array to a number.
+    x : array_like
+        A float64 array is perturbed in place, element by element, and left as it was, even if f raises; anything else,
+        a read-only array too, is copied to float64 first.
+    eps : float
+
+    Returns
+    -------
+    gradient : ndarray of float64
+        Of the shape of x.
+
+    Examples
+    --------
+    >>> numerical_gradient(lambda x: (x**2).sum(), np.array([1.0, -2.0])).round(6)
+    array([ 2., -4.])
+    """
+    if not (isinstance(x, np.ndarray) and x.dtype == np.float64 and x.flags.writeable):
+        x = np.array(x, np.float64)
+    gradient = np.empty(x.shape)
+    for index in np.ndindex(x.shape):
+        value = x[index]
+        try:
+            x[index] = value + eps
+            above = _number(f(x))
+            x[index] = value - eps
+            gradient[index] = (above - _number(f(x))) / (2 * eps)
+        finally:
+            x[index] = value
+    return gradient
+
+
+def _number(value):
+    if np.size(value) != 1:
+        raise ValueError(f"f returned an array of shape {np.shape(value)}, expected a number")
+    return float(np.asarray(value).reshape(()))
+
+
+class Worst(NamedTuple):
+    """The element of an array whose two gradients differ most, relatively."""
+
+    error: float
+    index: tuple
+    analytic: float
+    numerical: float
+
+
+class GradientReport(dict):
+    """From the name of an array to its `Worst` element.
+
+    `error` is the largest relative error of all; printing shows a table.
+    """
+
+    @property
+    def error(self):
+        """The largest relative error."""
+        return max((worst.error for worst in self.values()), default=0.0)
+
+    def __str__(self):
+        rows = [("array", "error", "at", "analytic", "numerical")]
+        rows += [
+            (name, f"{w.error:.1e}", str(w.index), f"{w.analytic:.9g}", f"{w.numerical:.9g}")
+            for name, w in self.items()
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+
+
+def gradcheck(f, *inputs, eps=1e-5, training=True, rng=0, **keywords):
+    """Compare gradients with central differences, in float64.
+
+    Parameters
+    ----------
+    f : Module, or callable
+        A layer is checked in a float64 copy that is made anew for every evaluation, so that dropout draws the same mask
+        each time: its inputs and its parameters, for a random gradient of its output. A callable returns
+        (value, gradient), with a tuple of gradients for several inputs.
+    *inputs : array_like, or tuples of arrays
+        Integer arrays and None are passed on as they are, and not checked.
+    eps : float
+    training : bool
+        Given to the layer's `vjp`.
+    rng : numpy.random.Generator, int or None
+        Draws the gradient of the output.
+    **keywords
+        Passed on.
+
+    Returns
+    -------
+    report : GradientReport
+        The error of an element is the difference of its two gradients relative to the larger of them. Elements below a
+        thousandth of the array's largest, or too small for the rounding of f to let them be known to 1e-6, are measured
+        against that limit instead.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> report = gradcheck(nn.Linear(3, 2, rng=0), np.ones((4, 3)))
+    >>> list(report), report.error < 1e-6
+    (['x', 'weight', 'bias'], True)
+    >>> bad = gradcheck(lambda x: ((x**2).sum(), x), np.array([1.0, -2.0]))
+    >>> print(bad)
+    array  error    at    analytic  numerical
+    x      5.0e-01  (0,)  1         2
+    """
+    inputs = tuple(_as_float64(x) for x in inputs)
+    if isinstance(f, Module):
+        names = list(inspect.signature(f.vjp).parameters)[: len(inputs)]
+        original = f.astype(np.float64)
+
+        def run():
+            layer = copy.deepcopy(original)
+            return layer, *layer.vjp(*inputs, training=training, **keywords)
+
+        def value(_):
+            return sum(np.vdot(y, dy) for y, dy in zip(_leaves(run()[1]), _leaves(dys), strict=True))
+
+        layer, y, back = run()
+        dys = _like(y, np.random.default_rng(rng))
+        gradients = back(*dys) if isinstance(y, tuple) else back(dys)
+        parameters = dict(layer.named_parameters())
+        checked = [(name, p.value, parameters[name].grad) for name, p in original.named_parameters()]
+    else:
+        names = [f"x{i}" for i in range(len(inputs))] if len(inputs) > 1 else ["x"]
+        gradients = f(*inputs, **keywords)[1]
+        checked = []
+
+        def value(_):
+            return f(*inputs, **keywords)[0]
+
+    if len(inputs) == 1 and not isinstance(gradients, tuple):
+        gradients = (gradients,)
+    checked = [row for row in _rows(names, inputs, gradients) if row[1].dtype == np.float64] + checked
+    noise = np.finfo(float).eps * abs(float(value(None))) / eps
+    return GradientReport(
+        (name, _worst(np.zeros(x.shape) if gradient is None else gradient, numerical_gradient(value, x, eps), noise))
+        for name, x, gradient in checked
+        if x.size
+    )
+
+
+def _as_float64(x):
+    """Return real inputs as new float64 arrays, others as they are."""
+    if isinstance(x, tuple):
+        return tuple(map(_as_float64, x))
+    return np.array(x, np.float64) if x is not None and np.asarray(x).dtype.kind == "f" else x
+
+
+def _leaves(value):
+    """Return the arrays in nested tuples."""
+    return [leaf for item in value for leaf in _leaves(item)] if isinstance(value, tuple) else [value]
+
+
+def _like(y, rng):
+    """Return random arrays of the shapes of y."""
+    return tuple(_like(item, rng) for item in y) if isinstance(y, tuple) else rng.standard_normal(np.shape(y))
+
+
+def _rows(names, inputs, gradients):
+    """Yield (name, array, gradient) for every input, those in tuples by number."""
+    for name, x, gradient in zip(names, inputs, gradients, strict=False):
+        if isinstance(x, tuple):
+            yield from _rows([f"{name}[{i}]" for i in range(len(x))], x, gradient)
+        else:
+            yield name, np.asarray(x), gradient
+
+
+def _worst(analytic, numerical, noise):
+    if np.shape(analytic) != numerical.shape:
+        raise ValueError(f"the gradient has shape {np.shape(analytic)}, expected {numerical.shape}")
+    larger = np.maximum(abs(analytic), abs(numerical))
+    limit = max(1e-3 * float(larger.max()), 1e6 * noise, np.finfo(float).tiny)
+    error = abs(analytic - numerical) / np.maximum(larger, limit)
+    index = tuple(int(i) for i in np.unravel_index(error.argmax(), error.shape))
+    return Worst(float(error[index]), index, float(analytic[index]), float(numerical[index]))

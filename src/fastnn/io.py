@@ -1,0 +1,166 @@
+"""Files: arrays and JSON in one safetensors file, and modules on top of that.
+
+A file is written under another name in the same directory, flushed to the disk, and renamed: whatever happens, the old
+file or the new one is there, whole.
+"""
+
+import json
+import os
+
+import numpy as np
+
+from fastnn.nn.module import Module, find_class, real_dtype
+
+__all__ = ["load", "load_arrays", "save", "save_arrays"]
+
+_KEY = "fastnn"  # of the JSON text in the file's metadata
+
+
+def save_arrays(path, arrays, metadata=None):
+    """Write arrays, and anything JSON can hold, to a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : str or path
+    arrays : dict of str to array_like
+        In any memory order.
+    metadata : dict, optional
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; what was there stays.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     path = pathlib.Path(directory) / "weights.safetensors"
+    ...     save_arrays(path, {"w": np.arange(3.0)}, {"epoch": 7})
+    ...     load_arrays(path)
+    ({'w': array([0., 1., 2.])}, {'epoch': 7})
+    """
+    from safetensors.numpy import save
+
+    # safetensors writes memory as it lies: other orders would come back permuted
+    arrays = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
+    _write_whole(path, save(arrays, {_KEY: json.dumps(metadata or {})}))
+
+
+def _write_whole(path, content):
+    """Write bytes to a temporary file beside `path` and rename it."""
+    target = os.path.realpath(path)
+    temporary = f"{target}.{os.getpid()}.tmp"
+    try:
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            if os.path.exists(temporary):
+                os.remove(temporary)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def load_arrays(path):
+    """Read a safetensors file.
+
+    Returns
+    -------
+    arrays : dict of str to ndarray
+    metadata : dict
+        What `save_arrays` was given; empty for a file of another program.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated or not a safetensors file.
+    OSError
+        If it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = os.fspath(path)
+    with open(path, "rb"):  # for Python's own message if it is not there
+        pass
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = json.loads((file.metadata() or {}).get(_KEY, "{}"))
+    except (SafetensorError, ValueError) as error:
+        raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from None
+    except TypeError as error:  # bfloat16 and smaller
+        raise ValueError(f"{path} holds numbers that NumPy lacks: {error}") from None
+    return arrays, metadata
+
+
+def save(module, path, metadata=None):
+    """Write a module, its weights and its configuration, for `load`; `metadata` as in `save_arrays`."""
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    every = module.named_parameters(unique=False)
+    tied = {name: names[id(parameter)] for name, parameter in every if names[id(parameter)] != name}
+    save_arrays(path, module.state_dict(), {**(metadata or {}), "module": _describe(module), "tied": tied})
+
+
+def _describe(value):
+    """Return a module as JSON: the name of its class and its configuration, modules within it alike."""
+    if isinstance(value, Module):
+        config = {name: _describe(item) for name, item in value.config().items()}
+        return {"class": type(value)._file_name, "config": config}
+    return [_describe(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _build(value):
+    """Return the module that `_describe` described."""
+    if isinstance(value, dict) and value.keys() == {"class", "config"}:
+        config = {name: _build(item) for name, item in value["config"].items()}
+        return find_class(value["class"]).from_config(config)
+    return [_build(item) for item in value] if isinstance(value, list) else value
+
+
+def load(path):
+    """Return the module that `module.save(path)` wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, not a safetensors file, not written by `save`, or of a class that is not defined here.
+    OSError
+        If it cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from fastnn import nn
+    >>> net = nn.Sequential(nn.Linear(4, 2, rng=0), nn.Activation("tanh"))
+    >>> with tempfile.TemporaryDirectory() as directory:
+    ...     net.save(f"{directory}/net.safetensors")
+    ...     same = load(f"{directory}/net.safetensors")
+    >>> same
+    Sequential(
+      (0): Linear(in_features=4, out_features=2)
+      (1): Activation('tanh')
+    )
+    >>> x = np.ones((1, 4), np.float32)
+    >>> bool((same(x) == net(x)).all())
+    True
+    """
+    arrays, metadata = load_arrays(path)
+    path = os.fspath(path)
+    if "module" not in metadata:
+        raise ValueError(f"{path} holds no module of fastnn; load_arrays reads its arrays")
+    try:
+        module = _build(metadata["module"])
+        parameters = dict(module.named_parameters(unique=False))
+        for name, first in metadata["tied"].items():
+            owner, _, attribute = name.rpartition(".")
+            setattr(dict(module.named_modules())[owner], attribute, parameters[first])
+        for name, parameter in module.named_parameters():
+            parameter.value = parameter.value.astype(real_dtype(arrays[name].dtype))
+        module.load_state_dict(arrays)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} does not describe a module: {error}") from error
+    return module

@@ -1,0 +1,18 @@
+"""Layers: `y = layer(x)` for inference, `y, back = layer.vjp(x)` and `dx = back(dy)` for training."""
+
+from fastnn.nn import activations, containers, embedding, linear, module, recurrent
+from fastnn.nn.activations import *
+from fastnn.nn.containers import *
+from fastnn.nn.embedding import *
+from fastnn.nn.linear import *
+from fastnn.nn.module import *
+from fastnn.nn.recurrent import *
+
+__all__ = [
+    *activations.__all__,
+    *containers.__all__,
+    *embedding.__all__,
+    *linear.__all__,
+    *module.__all__,
+    *recurrent.__all__,
+]

@@ -1,0 +1,94 @@
+"""Layers without weights that work element by element: Activation and Dropout."""
+
+import numpy as np
+
+from fastnn._backend import functions as F
+from fastnn.nn.module import Module
+
+__all__ = ["Activation", "Dropout"]
+
+
+class Activation(Module):
+    """y = f(x), for the f of a name.
+
+    Parameters
+    ----------
+    name : str
+        An activation of fastnn: "relu", "tanh", "gelu", ...
+    **parameters : float
+        Of that function, such as `negative_slope`.
+
+    Examples
+    --------
+    >>> layer = Activation("leaky_relu", negative_slope=0.5)
+    >>> layer
+    Activation('leaky_relu', negative_slope=0.5)
+    >>> y, back = layer.vjp(np.array([-2.0, 3.0]))
+    >>> y, back(np.ones(2))
+    (array([-1.,  3.]), array([0.5, 1. ]))
+    """
+
+    def __init__(self, name, **parameters):
+        self.name, self._options = name, parameters
+        self._saves_x = F.saved_for(name) == "x"
+        self._f, self._backward = getattr(F, name), getattr(F, f"{name}_backward")
+        try:
+            self._f(np.zeros(1), **parameters)
+        except TypeError as error:
+            raise TypeError(f"{name} does not take the parameters {parameters}") from error
+
+    def config(self):
+        return {"name": self.name, **self._options}
+
+    def __repr__(self):
+        parameters = "".join(f", {name}={value!r}" for name, value in self._options.items())
+        return f"Activation({self.name!r}{parameters})"
+
+    def __call__(self, x):
+        return self._f(x, **self._options)
+
+    def vjp(self, x, *, training=True):
+        y = self._f(x, **self._options)
+        saved, integers = x if self._saves_x else y, np.asarray(x).dtype.kind != "f"
+
+        def back(dy):
+            return None if integers else self._backward(dy, saved, **self._options)
+
+        return y, back
+
+
+class Dropout(Module):
+    """In training, set each element to 0 with probability p and scale the others by 1 / (1 - p).
+
+    Parameters
+    ----------
+    p : float
+        From 0 to 1.
+    rng : numpy.random.Generator, int or None
+        Draws the masks.
+
+    Examples
+    --------
+    >>> layer = Dropout(0.5, rng=0)
+    >>> x = np.ones(6, np.float32)
+    >>> layer(x)
+    array([1., 1., 1., 1., 1., 1.], dtype=float32)
+    >>> y, back = layer.vjp(x)
+    >>> sorted(set(y.tolist())), bool((back(x) == y).all())
+    ([0.0, 2.0], True)
+    """
+
+    def __init__(self, p=0.5, *, rng=None):
+        if not 0 <= p <= 1:
+            raise ValueError(f"p is {p}, expected a probability from 0 to 1")
+        self.p = float(p)
+        self._rng = np.random.default_rng(rng)
+
+    def __call__(self, x):
+        return x
+
+    def vjp(self, x, *, training=True):
+        if not training:
+            return x, lambda dy: dy
+        y, mask = F.dropout(x, self.p, self._rng)
+        return y, lambda dy: F.dropout_backward(dy, mask, self.p)

@@ -1,0 +1,86 @@
+"""Layers made of layers: Sequential."""
+
+from fastnn.nn.module import Module
+
+__all__ = ["Sequential"]
+
+
+class Sequential(Module):
+    """Layers one after the other.
+
+    Of a recurrent layer, which returns (y, state), the next one gets y; `lengths` goes to the layers that take it.
+    Indexing and iterating give the layers.
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> net = nn.Sequential(nn.Linear(64, 32), nn.Activation("relu"), nn.Linear(32, 10))
+    >>> net
+    Sequential(
+      (0): Linear(in_features=64, out_features=32)
+      (1): Activation('relu')
+      (2): Linear(in_features=32, out_features=10)
+    )
+    >>> list(net.state_dict())
+    ['0.weight', '0.bias', '2.weight', '2.bias']
+    """
+
+    def __init__(self, *layers):
+        for i, layer in enumerate(layers):
+            if not isinstance(layer, Module):
+                raise TypeError(f"layer {i} is {layer!r}, expected a Module")
+        self.layers = layers
+        self.takes_lengths = any(layer.takes_lengths for layer in layers)
+
+    def _members(self):
+        return ((str(i), layer) for i, layer in enumerate(self.layers))
+
+    def config(self):
+        return {"layers": self.layers}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(*config["layers"])
+
+    def __len__(self):
+        return len(self.layers)
+
+    def __iter__(self):
+        return iter(self.layers)
+
+    def __getitem__(self, index):
+        return type(self)(*self.layers[index]) if isinstance(index, slice) else self.layers[index]
+
+    def _keywords(self, lengths):
+        """Return the keywords for the layers that take lengths."""
+        if lengths is not None and not self.takes_lengths:
+            raise ValueError("lengths were given, but no layer takes them")
+        return {"lengths": lengths}
+
+    def __call__(self, x, *, lengths=None):
+        given = self._keywords(lengths)
+        for layer in self.layers:
+            x = layer(x, **given) if layer.takes_lengths else layer(x)
+            if layer.returns_state:
+                x = x[0]
+        return x
+
+    def vjp(self, x, *, lengths=None, training=True):
+        given = self._keywords(lengths)
+        pullbacks = []
+        for layer in self.layers:
+            if layer.takes_lengths:
+                x, back = layer.vjp(x, training=training, **given)
+            else:
+                x, back = layer.vjp(x, training=training)
+            if layer.returns_state:
+                x = x[0]
+            pullbacks.append((back, layer.returns_state))
+        pullbacks.reverse()
+
+        def back(dy):
+            for pull, returns_state in pullbacks:
+                dy = pull(dy)[0] if returns_state else pull(dy)
+            return dy
+
+        return x, back

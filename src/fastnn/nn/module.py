@@ -1,0 +1,334 @@
+"""What every layer is: parameters with names, a forward call, a pullback.
+
+a) A layer writes `vjp`, which returns its output and a closure `back`. All that the backward pass needs lives in that
+   closure, so a layer may run many times before any `back`, and nothing has to be kept on the layer.
+b) Parameters and layers are plain attributes. Whoever needs them (names, weights, optimisers) walks the attributes;
+   nothing is registered, and a parameter that two layers share is simply the same object.
+c) A call pays for one comparison of shapes. Whatever makes an error readable, such as the layer's dotted path, is
+   found out when there is an error.
+"""
+
+import copy
+import importlib
+import inspect
+import sys
+
+import numpy as np
+
+__all__ = ["Module", "Parameter"]
+
+_classes = {}
+
+
+class Parameter:
+    """An array that is trained: `value`, and `grad`, the gradient that pullbacks have accumulated.
+
+    Parameters
+    ----------
+    value : array_like of float32 or float64
+        Copied, so that training never writes into the caller's array.
+
+    Attributes
+    ----------
+    value : ndarray
+    grad : ndarray or None
+        None until a pullback writes it; an optimiser's `zero_grad` resets it.
+
+    Examples
+    --------
+    >>> weight = Parameter(np.ones((2, 3), np.float32))
+    >>> weight
+    Parameter((2, 3), float32)
+    >>> weight.grad is None
+    True
+    """
+
+    __slots__ = ("grad", "value")
+
+    def __init__(self, value):
+        self.value = np.array(value, order="C")
+        self.grad = None
+        if self.value.dtype not in (np.float32, np.float64):
+            raise TypeError(f"value has dtype {self.value.dtype}, expected float32 or float64")
+
+    def __repr__(self):
+        return f"Parameter({self.value.shape}, {self.value.dtype})"
+
+    def accumulate(self, gradient):
+        """Add a gradient to `grad`. The first one becomes `grad` itself, so it must be the caller's to give away."""
+        if self.grad is None:
+            self.grad = gradient
+        else:
+            self.grad += gradient
+
+
+class Module:
+    """The base of all layers and models.
+
+    A subclass writes `vjp(self, x, *, training=True)`, which returns `(y, back)`: `back(dy)` accumulates into the
+    parameters' `grad` and returns the gradient of x, None if x holds integers. `layer(x)` gives the output alone,
+    as in inference; a subclass writes its own `__call__` where that saves work.
+
+    Constructor arguments stand in attributes of the same name (`rng` and `dtype` aside): `repr`, `save` and
+    `fastnn.load` read them there.
+
+    Examples
+    --------
+    >>> class Scale(Module):
+    ...     def __init__(self, size):
+    ...         self.size = size
+    ...         self.factor = Parameter(np.ones(size, np.float32))
+    ...
+    ...     def vjp(self, x, *, training=True):
+    ...         def back(dy):
+    ...             self.factor.accumulate((dy * x).sum(axis=0))
+    ...             return dy * self.factor.value
+    ...
+    ...         return x * self.factor.value, back
+    >>> layer = Scale(2)
+    >>> layer
+    Scale(size=2)
+    >>> y, back = layer.vjp(np.array([[1, 2], [3, 4]], np.float32))
+    >>> back(np.ones_like(y))
+    array([[1., 1.],
+           [1., 1.]], dtype=float32)
+    >>> layer.factor.grad
+    array([4., 6.], dtype=float32)
+    """
+
+    takes_lengths = False  # whether `lengths=` is an argument, which Sequential then hands on
+    returns_state = False  # whether the output is (y, state) and `back` returns (dx, dstate)
+
+    def __init_subclass__(cls, **keywords):
+        super().__init_subclass__(**keywords)
+        package, room = (cls.__module__ + ".").split(".")[:2]
+        cls._file_name = f"fastnn.{room}.{cls.__name__}" if package == "fastnn" else cls.__qualname__
+        _classes[cls._file_name] = cls
+
+    def vjp(self, x, *, training=True):
+        """Return `(y, back)`: the output for x, and the function that pulls a gradient of y back to x.
+
+        `training=False` turns dropout off and keeps running statistics as they are.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define vjp")
+
+    def __call__(self, *inputs, **keywords):
+        """Return the output alone, as in inference."""
+        return self.vjp(*inputs, training=False, **keywords)[0]
+
+    # ---- parameters and layers, by name ---------------------------------------------------------------------
+
+    def _members(self):
+        """Yield (name, parameter or module) in the order of the attributes, those in lists included."""
+        for name, value in vars(self).items():
+            if isinstance(value, (Parameter, Module)):
+                yield name, value
+            elif isinstance(value, (list, tuple)):
+                yield from (
+                    (f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, (Parameter, Module))
+                )
+
+    def named_modules(self):
+        """Yield (dotted path, module) for this module, whose path is empty, and all below it."""
+        yield "", self
+        for name, member in self._members():
+            if isinstance(member, Module):
+                yield from ((f"{name}.{path}" if path else name, module) for path, module in member.named_modules())
+
+    def named_parameters(self, *, unique=True):
+        """Yield (dotted name, parameter), as PyTorch names them; a shared one only once unless `unique` is False."""
+        seen = set()
+        for path, module in self.named_modules():
+            for name, member in module._members():
+                if isinstance(member, Parameter) and not (unique and id(member) in seen):
+                    seen.add(id(member))
+                    yield f"{path}.{name}" if path else name, member
+
+    def parameters(self):
+        """Return the list of parameters, each once."""
+        return [parameter for _, parameter in self.named_parameters()]
+
+    # ---- weights --------------------------------------------------------------------------------------------
+
+    def state_dict(self):
+        """Return a dict from dotted name to a copy of the array, with PyTorch's names and shapes."""
+        return {name: parameter.value.copy() for name, parameter in self.named_parameters(unique=False)}
+
+    def load_state_dict(self, state, strict=True):
+        """Copy the arrays of a dict, such as `state_dict` returns, into the parameters, whose dtypes stay.
+
+        Parameters
+        ----------
+        state : dict of str to array_like
+        strict : bool
+            Whether every name must be there, and no other. A wrong shape is always an error.
+
+        Returns
+        -------
+        missing, unexpected : list of str
+            The names that `state` lacks, and those it should not have.
+
+        Raises
+        ------
+        ValueError
+            One that lists all names missing, unexpected and of another shape; nothing is written then.
+        """
+        parameters = dict(self.named_parameters(unique=False))
+        missing = [name for name in parameters if name not in state]
+        unexpected = [name for name in state if name not in parameters]
+        found = {name: np.asarray(state[name]) for name in parameters if name in state}
+        mismatched = []
+        for name, array in found.items():
+            value = parameters[name].value
+            if array.shape != value.shape:
+                mismatched.append(f"{name} has shape {array.shape}, expected {value.shape}")
+            elif not np.can_cast(array.dtype, value.dtype, "same_kind"):
+                mismatched.append(f"{name} has dtype {array.dtype}, expected {value.dtype}")
+        problems = [f"missing: {', '.join(missing)}"] if missing and strict else []
+        problems += [f"unexpected: {', '.join(unexpected)}"] if unexpected and strict else []
+        problems += mismatched
+        if problems:
+            raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(problems)}")
+        for name, array in found.items():
+            parameters[name].value[...] = array
+        return missing, unexpected
+
+    def astype(self, dtype):
+        """Return a copy whose parameters have the dtype, float32 or float64, and no gradients."""
+        dtype = real_dtype(dtype)
+        module = copy.deepcopy(self)
+        for parameter in module.parameters():
+            parameter.value = parameter.value.astype(dtype)
+            parameter.grad = None
+        return module
+
+    def save(self, path):
+        """Write the weights and the configuration to a safetensors file, which `fastnn.load` turns into a module.
+
+        The file is written beside `path` under another name, flushed to the disk, and then renamed.
+        """
+        from fastnn.io import save
+
+        save(self, path)
+
+    # ---- what a reader sees ---------------------------------------------------------------------------------
+
+    def config(self):
+        """Return the constructor arguments by name, without `rng` and `dtype`."""
+        return {name: getattr(self, name) for name in _arguments(type(self))}
+
+    @classmethod
+    def from_config(cls, config):
+        """Make a module, newly initialised, from what `config` returned."""
+        return cls(**config)
+
+    def __repr__(self):
+        layers = [(name, member) for name, member in self._members() if isinstance(member, Module)]
+        if not layers:
+            defaults = _arguments(type(self))  # shown: what is required, and what differs from its default
+            shown = [f"{name}={value!r}" for name, value in self.config().items() if value != defaults[name]]
+            return f"{type(self).__name__}({', '.join(shown)})"
+        lines = [f"({name}): {member!r}".replace("\n", "\n  ") for name, member in layers]
+        return "\n  ".join([f"{type(self).__name__}(", *lines]) + "\n)"
+
+    def summary(self, *inputs, **keywords):
+        """Return a table of the layers, their output shapes for these inputs and their numbers of parameters.
+
+        Examples
+        --------
+        >>> from fastnn import nn
+        >>> net = nn.Sequential(nn.Linear(64, 32), nn.Activation("relu"), nn.Linear(32, 10))
+        >>> print(net.summary(np.zeros((5, 64), np.float32)))
+        layer  class       output   parameters
+               Sequential  (5, 10)       2,410
+        0      Linear      (5, 32)       2,080
+        1      Activation  (5, 32)           0
+        2      Linear      (5, 10)         330
+        """
+        modules = dict(self.named_modules())
+        shapes = {}
+
+        def watched(path, vjp):
+            def run(*inputs, **keywords):
+                output, back = vjp(*inputs, **keywords)
+                shapes[path] = _shapes(output)
+                return output, back
+
+            return run
+
+        try:
+            for path, module in modules.items():
+                vars(module)["vjp"] = watched(path, type(module).vjp.__get__(module))
+            self.vjp(*inputs, training=False, **keywords)
+        finally:
+            for module in modules.values():
+                vars(module).pop("vjp", None)
+        rows = [("layer", "class", "output", "parameters")]
+        for path, module in modules.items():
+            count = sum(parameter.value.size for parameter in module.parameters())
+            rows.append((path, type(module).__name__, shapes.get(path, "not run"), f"{count:,}"))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(
+                cell.rjust(w) if i == 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+            )
+            for row in rows
+        )
+
+
+def find_class(name):
+    """Return the module class that a file names."""
+    if name.startswith("fastnn.models."):
+        importlib.import_module("fastnn.models")
+    if name not in _classes:
+        raise ValueError(f"class {name!r} is unknown here; import the code that defines it first")
+    return _classes[name]
+
+
+def _arguments(cls):
+    """Return the constructor's argument names with their defaults, `inspect.Parameter.empty` if required."""
+    arguments = inspect.signature(cls).parameters
+    return {name: argument.default for name, argument in arguments.items() if name not in ("rng", "dtype")}
+
+
+def _shapes(output):
+    """Return the shape of an array as text, or the shapes of a tuple of arrays."""
+    if isinstance(output, tuple):
+        return ", ".join(map(_shapes, output))
+    return str(np.shape(output))
+
+
+def complaint(layer, problem):
+    """Return a ValueError that names the layer by its path in the outermost module now running."""
+    path, frame = "", sys._getframe(1)
+    while frame:
+        owner = frame.f_locals.get("self")
+        if isinstance(owner, Module):
+            path = next((path for path, module in owner.named_modules() if module is layer), path)
+        frame = frame.f_back
+    name = type(layer).__name__
+    return ValueError(f"{path} ({name}): {problem}" if path else f"{name}: {problem}")
+
+
+def real_dtype(dtype):
+    """Return the dtype of a layer's weights, float32 or float64."""
+    dtype = np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"dtype is {dtype}, expected float32 or float64")
+    return dtype
+
+
+def real_array(x, dtype, name="x"):
+    """Return x as an array of the dtype of the layer's weights."""
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf":
+        raise TypeError(f"{name} has dtype {x.dtype}, expected real numbers")
+    return x.astype(dtype, copy=False)
+
+
+def positive(name, value):
+    """Return a size as an int, at least 1."""
+    size = getattr(value, "__index__", lambda: 0)()
+    if size < 1:
+        raise ValueError(f"{name} is {value!r}, expected a positive integer")
+    return size
