@@ -2,3 +2,5 @@
 #include "vmath.h"
 #include "activations.h"
 FNN_ACTIVATIONS(KERNELS)
+#include "losses.h"
+#include "updates.h"

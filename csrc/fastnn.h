@@ -31,9 +31,69 @@ typedef struct {
 /* out[i] = f(in[0][i], in[1][i], ...), going forward in blocks; out may be one of the inputs. */
 typedef void fnn_kernel(void *out, const void *const *in, ptrdiff_t n);
 
+/* One row an operation on rows of n numbers: name, inputs, length of a row of the result, and what pads the last
+   input. */
+#define FNN_ROW_OPS(X)                                                                              \
+    X(softmax, 1, n, -C(INFINITY)) X(log_softmax, 1, n, -C(INFINITY)) X(logsumexp, 1, 1, -C(INFINITY)) \
+    X(softmax_backward, 2, n, C(0)) X(log_softmax_backward, 2, n, -C(INFINITY))
+
+/* One row an optimiser update: name, number of state arrays. */
+#define FNN_UPDATES(X)                                                                              \
+    X(sgd_update, 0) X(momentum_update, 1) X(adagrad_update, 1) X(rmsprop_update, 1)                \
+    X(centered_rmsprop_update, 2) X(adam_update, 2)
+
+/* The hyper-parameters of all updates. Every gradient enters as sign * grad + weight_decay * param; beta and gain
+   are the two factors of a running average, the first of gradients, the second of their squares. */
+#define FNN_HYPER(X)                                                                                \
+    X(lr) X(sign) X(weight_decay) X(shrink) X(beta1) X(gain1) X(beta2) X(gain2) X(eps) X(eps_inside) \
+    X(nesterov) X(first)
+
+enum {
+#define X(name, n_in, width, padding) FNN_##name,
+    FNN_ROW_OPS(X)
+#undef X
+    FNN_N_ROW_OPS
+};
+
+enum {
+#define X(name, n_state) FNN_##name,
+    FNN_UPDATES(X)
+#undef X
+    FNN_N_UPDATES,
+    FNN_MAX_STATE = 2
+};
+
+typedef struct {
+#define X(name) double name;
+    FNN_HYPER(X)
+#undef X
+} fnn_hyper;
+
+/* What rows of logits are compared with: an `index` a row, unless that is `ignore`, and `soft` targets, a row of them
+   for each. The effective target is weight * (keep * target + spread); `scale` is the gradient's. Pointers may be NULL,
+   but not `weight` where there are soft targets or a spread. */
+typedef struct {
+    const int64_t *index;
+    int64_t ignore;
+    const void *soft, *weight;
+    double keep, spread, scale;
+} fnn_targets;
+
+/* `rows` rows of n numbers, one after another; out may be one of the inputs. */
+typedef void fnn_row_kernel(void *out, const void *const *in, ptrdiff_t rows, ptrdiff_t n);
+
+/* One loss a row; the gradient may be NULL, or the logits. */
+typedef void fnn_cross_entropy(double *loss, void *gradient, const void *logits, const fnn_targets *targets,
+                               ptrdiff_t rows, ptrdiff_t n);
+
+typedef void fnn_update(void *param, const void *grad, void *const *state, const fnn_hyper *hyper, ptrdiff_t n);
+
 /* The primitives of one dtype. Arguments: outputs, inputs, sizes; void pointers are to that dtype. */
 typedef struct {
     fnn_kernel *elementwise[FNN_N_OPS];
+    fnn_row_kernel *rows[FNN_N_ROW_OPS];
+    fnn_cross_entropy *softmax_cross_entropy;
+    fnn_update *updates[FNN_N_UPDATES];
 } fnn_real;
 
 typedef struct {

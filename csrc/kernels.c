@@ -1,5 +1,6 @@
 /* All kernels for one instruction set: compiled once per ISA with -DFNN_ISA=... Only the table is exported. */
 #include "fastnn.h"
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -52,6 +53,9 @@ enum { BLOCK = 64 };
     KERNEL(name##_derivative_n, 1 + params, F(name##_derivative)(IN(0) AFTER_X_##params)) \
     KERNEL(name##_backward_n, 2 + params, F(product)(IN(0), F(name##_slope)(IN(1) AFTER_DY_##params)))
 
+FNN_INLINE float sqrt_f32(float x) { return sqrtf(x); }
+FNN_INLINE double sqrt_f64(double x) { return sqrt(x); }
+
 #define REAL float
 #define SFX f32
 #define FNN_IS_DOUBLE 0
@@ -70,9 +74,16 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
 
 #define ELEMENTWISE_f32(name, saved, params, product) name##_n_f32, name##_derivative_n_f32, name##_backward_n_f32,
 #define ELEMENTWISE_f64(name, saved, params, product) name##_n_f64, name##_derivative_n_f64, name##_backward_n_f64,
-#define TABLE(sfx)                                          \
-    {                                                       \
-        .elementwise = {FNN_ACTIVATIONS(ELEMENTWISE_##sfx)}, \
+#define ROWS_f32(name, n_in, width, padding) name##_rows_f32,
+#define ROWS_f64(name, n_in, width, padding) name##_rows_f64,
+#define UPDATES_f32(name, n_state) name##_n_f32,
+#define UPDATES_f64(name, n_state) name##_n_f64,
+#define TABLE(sfx)                                              \
+    {                                                           \
+        .elementwise = {FNN_ACTIVATIONS(ELEMENTWISE_##sfx)},    \
+        .rows = {FNN_ROW_OPS(ROWS_##sfx)},                      \
+        .softmax_cross_entropy = softmax_cross_entropy_##sfx,   \
+        .updates = {FNN_UPDATES(UPDATES_##sfx)},                \
     }
 
 const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {

@@ -75,27 +75,39 @@ def as_generator(rng, name="rng"):
     return rng
 
 
-def class_targets(targets, logits, axis, ignore_index):
-    """Return the targets as int64 indices, or as probabilities with the classes on `axis`, as their shape tells."""
-    targets = np.asarray(targets)
-    rows = logits.shape[:axis] + logits.shape[axis + 1 :]
+def cross_entropy_arguments(
+    logits, targets, axis, weight, ignore_index, label_smoothing, reduction, need_grad, grad_out
+):
+    """Return the checked logits, targets, axis and weight of a cross entropy.
+
+    Targets of the logits' shape are probabilities, others int64 indices; whether these are classes is still to be seen.
+    """
+    logits, targets = as_float(logits, "logits"), np.asarray(targets)
+    axis = class_axis(axis, logits, "logits")
+    rows, classes = logits.shape[:axis] + logits.shape[axis + 1 :], logits.shape[axis]
     if targets.shape == logits.shape:
         if ignore_index is not None:
             raise ValueError(f"ignore_index is {ignore_index}, but targets are probabilities, which have no index")
-        return as_float(targets, "targets")
-    if targets.shape != rows:
+        targets = as_float(targets, "targets")
+    elif targets.shape != rows:
         raise ValueError(
             f"targets have shape {targets.shape}, expected {rows} for class indices or {logits.shape} for probabilities"
         )
-    if targets.dtype.kind not in "iu":
+    elif targets.dtype.kind not in "iu":
         raise TypeError(f"targets of shape {rows} are class indices, expected integers and not {targets.dtype}")
-    classes = logits.shape[axis]
-    wrong = (targets < 0) | (targets >= classes)
-    if ignore_index is not None:
-        wrong &= targets != ignore_index
-    if wrong.any():
-        raise IndexError(f"targets hold {targets[wrong].flat[0]}, which is not among the {classes} classes")
-    return targets.astype(np.int64, copy=False)
+    else:
+        targets = targets.astype(np.int64, copy=False)
+    if weight is not None:
+        weight = as_float(weight, "weight")
+        check_shape(weight, (classes,), "weight")
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}, expected a number from 0 to 1")
+    check_choice(reduction, ("mean", "sum", "none"), "reduction")
+    if grad_out is not None:
+        if not need_grad:
+            raise ValueError("grad_out is given, but need_grad is False")
+        check_out(grad_out, logits.shape, logits.dtype, "grad_out")
+    return logits, targets, axis, weight
 
 
 def check_update(param, grad, **state):
@@ -120,6 +132,15 @@ def check_update(param, grad, **state):
         for second in names[i + 1 :]:
             if np.may_share_memory(arrays[first], arrays[second]):
                 raise ValueError(f"{first} and {second} overlap in memory, expected separate arrays")
+
+
+def check_momentum(dampening, nesterov, ema, step):
+    """Raise unless the options of momentum go together."""
+    if dampening and (nesterov or ema):
+        option = "nesterov" if nesterov else "ema"
+        raise ValueError(f"dampening is {dampening}, expected 0 with {option}=True")
+    if step is not None:
+        as_count(step, "step")
 
 
 def row_indices(indices, rows, name="indices"):

@@ -1,5 +1,5 @@
 """csrc/fastnn.h as Cython sees it."""
-from libc.stdint cimport uint16_t
+from libc.stdint cimport int64_t, uint16_t
 
 cdef extern from "fastnn.h" nogil:
     enum: FNN_N_OPS
@@ -9,8 +9,52 @@ cdef extern from "fastnn.h" nogil:
         int n_in
         const char *saved
     ctypedef void fnn_kernel(void *, const void *const *, Py_ssize_t) noexcept nogil
+    enum:
+        FNN_softmax
+        FNN_log_softmax
+        FNN_logsumexp
+        FNN_softmax_backward
+        FNN_log_softmax_backward
+        FNN_N_ROW_OPS
+    enum:
+        FNN_sgd_update
+        FNN_momentum_update
+        FNN_adagrad_update
+        FNN_rmsprop_update
+        FNN_centered_rmsprop_update
+        FNN_adam_update
+        FNN_N_UPDATES
+        FNN_MAX_STATE
+    ctypedef struct fnn_hyper:
+        double lr
+        double sign
+        double weight_decay
+        double shrink
+        double beta1
+        double gain1
+        double beta2
+        double gain2
+        double eps
+        double eps_inside
+        double nesterov
+        double first
+    ctypedef struct fnn_targets:
+        const int64_t *index
+        int64_t ignore
+        const void *soft
+        const void *weight
+        double keep
+        double spread
+        double scale
+    ctypedef void fnn_row_kernel(void *, const void *const *, Py_ssize_t, Py_ssize_t) noexcept nogil
+    ctypedef void fnn_cross_entropy(
+        double *, void *, const void *, const fnn_targets *, Py_ssize_t, Py_ssize_t) noexcept nogil
+    ctypedef void fnn_update(void *, const void *, void *const *, const fnn_hyper *, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_real:
         fnn_kernel *elementwise[FNN_N_OPS]
+        fnn_row_kernel *rows[FNN_N_ROW_OPS]
+        fnn_cross_entropy *softmax_cross_entropy
+        fnn_update *updates[FNN_N_UPDATES]
     ctypedef struct fnn_kernels:
         const char *isa
         fnn_real f32

@@ -1,7 +1,9 @@
 """The compiled functions: dtype, axis, `out` and documentation around the kernels."""
 
-from fastnn.ops import activations, regularization
+from fastnn.ops import activations, losses, regularization, updates
 from fastnn.ops.activations import *
+from fastnn.ops.losses import *
 from fastnn.ops.regularization import *
+from fastnn.ops.updates import *
 
-__all__ = [*activations.__all__, *regularization.__all__]
+__all__ = [*activations.__all__, *losses.__all__, *regularization.__all__, *updates.__all__]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn._checks import as_float, check_choice, check_out, check_shape, class_axis, class_targets, working
+from fastnn._checks import as_float, check_out, check_shape, class_axis, cross_entropy_arguments, working
 
 __all__ = [
     "log_softmax",
@@ -108,32 +108,25 @@ def softmax_cross_entropy(
     b = weight * ((1 - label_smoothing) * t + label_smoothing / C), where t is the one-hot form of integer targets,
     or the probabilities given; a term whose b is 0 adds 0 even where the logit is -inf.
     """
-    logits = as_float(logits, "logits")
-    axis = class_axis(axis, logits, "logits")
-    check_choice(reduction, ("mean", "sum", "none"), "reduction")
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing is {label_smoothing}, expected a number from 0 to 1")
-    if grad_out is not None:
-        if not need_grad:
-            raise ValueError("grad_out is given, but need_grad is False")
-        check_out(grad_out, logits.shape, logits.dtype, "grad_out")
-    targets = class_targets(targets, logits, axis, ignore_index)
+    logits, targets, axis, weight = cross_entropy_arguments(
+        logits, targets, axis, weight, ignore_index, label_smoothing, reduction, need_grad, grad_out
+    )
     dtype, classes = working(logits.dtype), logits.shape[axis]
-    if weight is None:
-        weight = np.ones(classes, dtype)
-    else:
-        weight = as_float(weight, "weight").astype(dtype)
-        check_shape(weight, (classes,), "weight")
-
     z = np.moveaxis(logits, axis, -1).astype(dtype)
+    weight = np.ones(classes, dtype) if weight is None else weight.astype(dtype)
     if targets.shape == logits.shape:
         t = np.moveaxis(targets, axis, -1).astype(dtype)
+        ignored = np.zeros(z.shape[:-1], bool)
         counts = np.ones(z.shape[:-1])
     else:
+        ignored = np.equal(targets, ignore_index) if ignore_index is not None else np.zeros(z.shape[:-1], bool)
+        wrong = targets[~ignored & ((targets < 0) | (targets >= classes))]
+        if wrong.size:
+            raise IndexError(f"targets hold {wrong[0]}, which is not among the {classes} classes")
         t = (targets[..., None] == np.arange(classes)).astype(dtype)
         counts = t @ weight.astype(np.float64)
-    ignored = np.zeros(z.shape[:-1], bool) if ignore_index is None else targets == ignore_index
-    b = weight * ((1 - label_smoothing) * t + label_smoothing / classes) if classes else t
+    b = weight * ((1 - label_smoothing) * t + label_smoothing / max(classes, 1))
+
     log_p = log_softmax(z)
     losses = np.where(b == 0, 0, -b * log_p).sum(-1, dtype=np.float64)
     losses = np.where(ignored, 0, losses)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn._checks import check_update
+from fastnn._checks import as_count, check_momentum, check_update
 
 __all__ = ["adagrad_update", "adam_update", "momentum_update", "rmsprop_update", "sgd_update"]
 
@@ -17,13 +17,6 @@ def _gradient(param, grad, weight_decay, maximize):
 def _root(square, eps, eps_inside):
     """Return sqrt(square) + eps, or sqrt(square + eps)."""
     return np.sqrt(square + eps) if eps_inside else np.sqrt(square) + eps
-
-
-def _check_step(step):
-    if not isinstance(step, (int, np.integer)):
-        raise TypeError(f"step is {step!r}, expected an integer")
-    if step < 1:
-        raise ValueError(f"step is {step}, expected a count that starts at 1")
 
 
 @quiet
@@ -54,12 +47,7 @@ def momentum_update(
     Nesterov's. `step=1` sets velocity = g, whatever it held.
     """
     check_update(param, grad, velocity=velocity)
-    if step is not None:
-        _check_step(step)
-    if ema and dampening:
-        raise ValueError(f"dampening is {dampening}, but ema=True fixes it at 1 - momentum")
-    if nesterov and dampening:
-        raise ValueError(f"dampening is {dampening}, expected 0 with nesterov=True")
+    check_momentum(dampening, nesterov, ema, step)
     gain = 1 - momentum if ema else 1 - dampening
     g = _gradient(param, grad, weight_decay, maximize)
     velocity[...] = g if step == 1 else momentum * velocity + gain * g
@@ -127,7 +115,7 @@ def adam_update(
     `decoupled` shrinks param by lr * weight_decay instead of adding weight_decay * param to g (AdamW).
     """
     check_update(param, grad, m=m, v=v)
-    _check_step(step)
+    as_count(step, "step")
     if decoupled:
         param *= 1 - lr * weight_decay
         weight_decay = 0.0

@@ -1,0 +1,52 @@
+"""How the arrays of a call reach a kernel: by dtype, as rows, dense and aligned."""
+
+import math
+
+import numpy as np
+
+
+def by_dtype(kernel):
+    """Return the two specialisations of a kernel, keyed by dtype: picking one here saves the call's own search."""
+    return {np.dtype(np.float32): kernel["float"], np.dtype(np.float64): kernel["double"]}
+
+
+def dense(x):
+    """Return x, or a copy of it in C order if it does not lie so already."""
+    flags = x.flags
+    return x if flags.c_contiguous and flags.aligned else x.copy()
+
+
+def rows(x, axis=-1):
+    """Return x as a dense matrix with `axis` last, a view where x lies so already."""
+    if x.ndim != 2 or axis not in (1, -1):
+        x = np.moveaxis(x, axis, -1)
+        x = dense(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return dense(x)
+
+
+def room(out, axis, like, *others):
+    """Return a matrix for the result of a kernel that reads `like`, shaped as that: `out` as rows where it serves.
+
+    It does when it lies densely, holds `like` itself or nothing of it, and nothing of the other inputs.
+    """
+    if out is not None and out.dtype == like.dtype and axis == out.ndim - 1 and out.flags.carray:
+        apart = not np.may_share_memory(out, like) or _address(out) == _address(like)
+        if apart and not any(np.may_share_memory(out, x) for x in others if x is not None):
+            return out.reshape(like.shape)
+    return np.empty(like.shape, like.dtype)
+
+
+def finish(y, out, shape, axis, dtype):
+    """Return a matrix of rows as an array of this shape with the rows along `axis`, in `out` if that is given."""
+    if out is not None and np.may_share_memory(y, out):
+        return out
+    if len(shape) != 2 or axis != 1:
+        y = np.moveaxis(y.reshape(*shape[:axis], *shape[axis + 1 :], shape[axis]), -1, axis)
+    if out is not None:
+        out[...] = y
+        return out
+    return y.astype(dtype, order="C", copy=False)
+
+
+def _address(x):
+    return x.__array_interface__["data"][0]
