@@ -1,0 +1,79 @@
+"""The fixture that times a row: fastnn, its readable twin and tuned NumPy take turns once it was seen that they agree.
+
+`pytest benchmarks --benchmark-json=FILE` measures, `python benchmarks/report.py FILE` renders, and
+`pytest benchmarks --benchmark-disable` only runs every row once and compares the results.
+"""
+
+import os
+
+# One thread on both sides. BLAS reads this when NumPy loads.
+for variable in ("FASTNN_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import bench, reference
+from fastnn._kernels import cpu
+
+TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+
+
+def agree(got, want, tolerance, name):
+    """Assert that two results are equal to within the tolerance, relative to the largest element."""
+    if isinstance(want, dict):
+        assert got.keys() == want.keys(), name
+        for key, value in want.items():
+            agree(got[key], value, tolerance, f"{name}[{key!r}]")
+    else:
+        atol = tolerance * np.abs(want).max(initial=0)
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=atol, err_msg=name)
+
+
+@pytest.fixture
+def race(benchmark):
+    """Return a function that times a row; further columns are statements with what they need besides the row's."""
+
+    @np.errstate(all="ignore")  # tuned forms may overflow on the way to a right result
+    def run(row, **columns):
+        forms = {
+            "fastnn": [(row.statement, row.variables() | {"F": fastnn})],
+            **{label: [(statement, row.variables() | extra)] for label, (statement, extra) in columns.items()},
+            "reference": [(row.statement, row.variables() | {"F": reference})],
+            "tuned": bench.tuned_forms(row),
+            "loose": bench.tuned_forms(row, "_loose"),
+        }
+        forms = {(label, i): form for label, several in forms.items() for i, form in enumerate(several)}
+        for statement, variables in forms.values():
+            exec(statement, variables)
+        for (label, _), (_, variables) in forms.items():
+            for name in row.results.split(", "):
+                want = forms["reference", 0][1][name]
+                agree(variables[name], want, TOLERANCE[row.dtype] * (10 if label == "loose" else 1), f"{label} {name}")
+
+        benchmark.group = str(row)
+        statement, variables = forms["fastnn", 0]
+        exec(f"def call(): {statement}", variables)
+        if benchmark.disabled:
+            benchmark(variables["call"])
+            return
+        limit, factor = bench.limit(row)
+        best = bench.race(forms | {("limit", 0): limit})
+        times = {}
+        for (label, _), seconds in best.items():
+            times[label] = min(seconds, times.get(label, seconds))
+        limit = factor * times.pop("limit")
+        benchmark.extra_info["statement"] = row.statement
+        benchmark.extra_info["seconds"] = times
+        benchmark.extra_info["ratios"] = {label: seconds / times["fastnn"] for label, seconds in times.items()}
+        benchmark.extra_info["share of the limit"] = limit / times["fastnn"]
+        benchmark.pedantic(variables["call"], rounds=20, iterations=max(1, int(1e-3 / times["fastnn"])))
+
+    return run
+
+
+def pytest_benchmark_update_machine_info(machine_info):
+    machine_info["fastnn"] = fastnn.__version__
+    machine_info["numpy"] = np.__version__
+    machine_info["isa"] = cpu.isa()

@@ -1,0 +1,145 @@
+"""What `fastnn bench` and benchmarks/ time, and how: each row once, as the statement that a user would write."""
+
+import os
+import subprocess
+import sys
+import timeit
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from fastnn import reference, tuned_numpy
+from fastnn._backend import functions
+
+SIZES = {"float32": (16, 16_384), "float64": (16_384,)}
+SHORT = (
+    "activations/sigmoid/float32/16",
+    "activations/sigmoid/float32/16384",
+    "activations/tanh/float32/16384",
+    "activations/gelu_tanh/float32/16384",
+    "activations/softplus/float32/16384",
+    "activations/silu_backward/float32/16384",
+)
+PRODUCT = 512  # the size of the square product that tells how many multiply-adds a second there are
+
+
+class Row(NamedTuple):
+    """A statement to time, and what it is timed on. In the statements F is fastnn or its NumPy twin."""
+
+    family: str
+    name: str
+    dtype: str
+    size: str
+    statement: str
+    results: str  # the variables to compare: those that the statement makes, and those that it writes into
+    variables: Callable[[], dict]  # makes the statement's other variables, anew each time
+    limit: str = ""  # a statement that moves the same memory and does nothing else; "" for products
+    products: int = 0  # multiply-adds of a statement that is bound by them
+
+    def __str__(self):
+        return "/".join(self[:4])
+
+
+def race(forms, seconds=0.3, rounds=7):
+    """Return the least time of each form in seconds, all taking turns.
+
+    `forms` maps a label to a statement and its variables. There are at least `rounds` turns, more while `seconds`
+    have not passed; in each turn a statement is repeated until about half a millisecond is over.
+    """
+    timers = {label: timeit.Timer(statement, globals=variables) for label, (statement, variables) in forms.items()}
+    repeats = {label: max(1, int(5e-4 / min(timer.repeat(3, 1)))) for label, timer in timers.items()}
+    best = dict.fromkeys(timers, float("inf"))
+    end = timeit.default_timer() + seconds
+    while rounds > 0 or timeit.default_timer() < end:
+        for label, timer in timers.items():
+            best[label] = min(best[label], timer.timeit(repeats[label]) / repeats[label])
+        rounds -= 1
+    return best
+
+
+def tuned_forms(row, suffix=""):
+    """List the forms of a row in tuned NumPy, those of `<name><suffix>` in benchmarks/tuned_numpy.py."""
+    prepare = getattr(tuned_numpy, row.name + suffix, None)
+    if prepare is None:
+        return []
+    variables = row.variables()
+    made = ", ".join(name for name in row.results.split(", ") if name not in variables)
+    calls = prepare(*variables.values())
+    statement = f"{made} = call()" if made else "call()"
+    return [(statement, variables | {"call": call}) for call in (calls if isinstance(calls, tuple) else (calls,))]
+
+
+def limit(row):
+    """Return the form whose time, times the factor that is returned too, no implementation of the row can beat."""
+    if not row.products:
+        return (row.limit, row.variables() | {"np": np}), 1
+    a, b, c = np.random.default_rng(0).standard_normal((3, PRODUCT, PRODUCT)).astype(row.dtype)
+    return ("matmul(a, b, c)", {"matmul": np.matmul, "a": a, "b": b, "c": c}), row.products / PRODUCT**3
+
+
+def rows(family):
+    """List the rows of a family."""
+    return list(_ROWS[family]())
+
+
+def _activations():
+    names = functions.activations.__all__
+    for name in (name for name in names if f"{name}_backward" in names):
+        for dtype, sizes in SIZES.items():
+            for n in sizes:
+                yield from _activation(name, dtype, n)
+
+
+def _activation(name, dtype, n):
+    def draw(*keys):
+        rng = np.random.default_rng(0)
+        return {key: (3 * rng.standard_normal(n)).astype(dtype) for key in keys}
+
+    def draw_backward():
+        v = draw("dy", "saved", "dx")
+        if functions.saved_for(name) == "y":
+            v["saved"] = getattr(functions, name)(v["saved"])
+        return v
+
+    for f in (name, f"{name}_derivative"):
+        statement, copy = f"F.{f}(x, out=y)", "np.copyto(y, x)"
+        yield Row("activations", f, dtype, str(n), statement, "y", lambda: draw("x", "y"), copy)
+    f, copy = f"{name}_backward", "np.add(dy, saved, out=dx)"
+    yield Row("activations", f, dtype, str(n), f"F.{f}(dy, saved, out=dx)", "dx", draw_backward, copy)
+
+
+_ROWS = {"activations": _activations}
+
+
+def main():
+    """Print how long the rows of SHORT take on this machine."""
+    print("One thread, the least time of many, in microseconds. tuned: NumPy without temporaries; readable: the twin,")
+    print("fastnn.reference; times: tuned over fastnn; limit: the share of it that moving the memory, or the")
+    print("multiply-adds, would take alone.")
+    print(f"{'':42}{'fastnn':>10}{'tuned':>10}{'readable':>10}{'times':>8}{'limit':>8}")
+    chosen = {str(row): row for family in _ROWS for row in rows(family) if str(row) in SHORT}
+    for name in SHORT:
+        row = chosen[name]
+        limiting, factor = limit(row)
+        forms = {
+            "fastnn": (row.statement, row.variables() | {"F": functions}),
+            "readable": (row.statement, row.variables() | {"F": reference}),
+            "limit": limiting,
+            **dict(enumerate(tuned_forms(row))),
+        }
+        times = race(forms)
+        fast, readable, least = times.pop("fastnn"), times.pop("readable"), factor * times.pop("limit")
+        tuned = min(times.values())
+        columns = "".join(f"{1e6 * value:10.2f}" for value in (fast, tuned, readable))
+        print(f"{name:42}{columns}{tuned / fast:8.1f}{least / fast:8.0%}")
+
+
+def run():
+    """Run `main` in a process where BLAS has one thread, as it must be told before NumPy loads."""
+    one = dict.fromkeys(("FASTNN_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+    return subprocess.run([sys.executable, "-m", "fastnn.bench"], env={**os.environ, **one}).returncode
+
+
+if __name__ == "__main__":
+    main()
