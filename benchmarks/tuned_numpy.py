@@ -14,8 +14,26 @@ stands in a column of its own, and no claim counts it.
 from functools import partial
 
 import numpy as np
-from numpy import abs, add, clip, copyto, divide, exp, expm1, greater, heaviside, less, log, log1p, maximum, minimum
-from numpy import multiply, negative, square, subtract
+from numpy import (
+    abs,
+    add,
+    clip,
+    copyto,
+    divide,
+    exp,
+    expm1,
+    greater,
+    heaviside,
+    less,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    square,
+    subtract,
+)
 
 SELU_SCALE, SELU_SCALE_ALPHA = 1.0507009873554805, 1.7580993408473766
 TANH_SLOPE, TANH_CUBE = np.sqrt(2 / np.pi), 0.044715
