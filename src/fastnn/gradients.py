@@ -92,7 +92,7 @@ def gradcheck(f, *inputs, eps=1e-5, training=True, rng=0, **keywords):
     f : Module, or callable
         A layer is checked in a float64 copy that is made anew for every evaluation, so that dropout draws the same mask
         each time: its inputs and its parameters, for a random gradient of its output. A callable returns
-        (value, gradient), with a tuple of gradients for several inputs.
+        (value, gradient), with a tuple of gradients for several inputs. A gradient of None counts as 0.
     *inputs : array_like, or tuples of arrays
         Integer arrays and None are passed on as they are, and not checked.
     eps : float
@@ -146,12 +146,13 @@ def gradcheck(f, *inputs, eps=1e-5, training=True, rng=0, **keywords):
         def value(_):
             return f(*inputs, **keywords)[0]
 
-    if len(inputs) == 1 and not isinstance(gradients, tuple):
+    if not isinstance(gradients, tuple):
         gradients = (gradients,)
+    gradients += (None,) * (len(inputs) - len(gradients))
     checked = [row for row in _rows(names, inputs, gradients) if row[1].dtype == np.float64] + checked
     noise = np.finfo(float).eps * abs(float(value(None))) / eps
     return GradientReport(
-        (name, _worst(np.zeros(x.shape) if gradient is None else gradient, numerical_gradient(value, x, eps), noise))
+        (name, _worst(name, gradient, numerical_gradient(value, x, eps), noise))
         for name, x, gradient in checked
         if x.size
     )
@@ -183,9 +184,10 @@ def _rows(names, inputs, gradients):
             yield name, np.asarray(x), gradient
 
 
-def _worst(analytic, numerical, noise):
-    if np.shape(analytic) != numerical.shape:
-        raise ValueError(f"the gradient has shape {np.shape(analytic)}, expected {numerical.shape}")
+def _worst(name, analytic, numerical, noise):
+    analytic = np.zeros_like(numerical) if analytic is None else np.asarray(analytic)
+    if analytic.shape != numerical.shape:
+        raise ValueError(f"the gradient of {name} has shape {analytic.shape}, expected {numerical.shape}")
     larger = np.maximum(abs(analytic), abs(numerical))
     limit = max(1e-3 * float(larger.max()), 1e6 * noise, np.finfo(float).tiny)
     error = abs(analytic - numerical) / np.maximum(larger, limit)

@@ -9,7 +9,7 @@ import os
 
 import numpy as np
 
-from fastnn.nn.module import Module, find_class, real_dtype
+from fastnn.nn.module import Module, find_class
 
 __all__ = ["load", "load_arrays", "save", "save_arrays"]
 
@@ -50,10 +50,10 @@ def save_arrays(path, arrays, metadata=None):
 def _write_whole(path, content):
     """Write bytes to a temporary file beside `path` and rename it."""
     target = os.path.realpath(path)
-    temporary = f"{target}.{os.getpid()}.tmp"
+    temporary = f"{target}.{os.urandom(4).hex()}.tmp"
     try:
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -154,13 +154,17 @@ def load(path):
         raise ValueError(f"{path} holds no module of fastnn; load_arrays reads its arrays")
     try:
         module = _build(metadata["module"])
+        if not isinstance(module, Module):
+            raise ValueError("class and config are missing")
         parameters = dict(module.named_parameters(unique=False))
-        for name, first in metadata["tied"].items():
+        modules = dict(module.named_modules())
+        for name, first in metadata.get("tied", {}).items():
             owner, _, attribute = name.rpartition(".")
-            setattr(dict(module.named_modules())[owner], attribute, parameters[first])
-        for name, parameter in module.named_parameters():
-            parameter.value = parameter.value.astype(real_dtype(arrays[name].dtype))
+            setattr(modules[owner], attribute, parameters[first])
         module.load_state_dict(arrays)
+        for name, parameter in module.named_parameters():
+            dtype = np.result_type(arrays[name], np.float32)  # the file's own, but nothing narrower
+            parameter.value = arrays[name].astype(dtype, copy=False)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not describe a module: {error}") from error
     return module

@@ -319,11 +319,17 @@ class AdamW(Adam):
         super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)
 
 
+def _check_limit(name, value):
+    if not value >= 0:
+        raise ValueError(f"{name} is {value}, expected at least 0")
+
+
 def _gradients(params):
     """Return the gradients that are there."""
     return [parameter.grad for parameter in params if parameter.grad is not None]
 
 
+@np.errstate(all="ignore")
 def clip_grad_norm(params, max_norm):
     """Scale all gradients together so that their norm is at most `max_norm`: g *= min(1, max_norm / norm).
 
@@ -345,21 +351,27 @@ def clip_grad_norm(params, max_norm):
     >>> clip_grad_norm([weight], 1.0), weight.grad
     (5.0, array([0.6, 0.8]))
     """
+    _check_limit("max_norm", max_norm)
     gradients = _gradients(params)
-    norm = math.sqrt(sum(_sum_of_squares(gradient) for gradient in gradients))
+    norm = math.hypot(*map(_norm, gradients))
     if max_norm < norm < math.inf:
         for gradient in gradients:
             gradient *= max_norm / norm
     return norm
 
 
-def _sum_of_squares(gradient):
+def _norm(gradient):
+    """Return the Euclidean norm of an array, from float64 and scaled if its squares leave the dtype's range."""
     flat = gradient.ravel(order="K")
-    total = float(flat.dot(flat))
-    if not 1e-30 < total < math.inf:  # the squares may have left the range of float32
-        flat = flat.astype(np.float64)
-        total = float(flat.dot(flat))
-    return total
+    square = float(flat.dot(flat))
+    if 1e-30 < square < math.inf:
+        return math.sqrt(square)
+    flat = flat.astype(np.float64)
+    largest = float(abs(flat).max(initial=0))
+    if not 0 < largest < math.inf:
+        return largest
+    flat /= largest
+    return largest * math.sqrt(flat.dot(flat))
 
 
 def clip_grad_value(params, clip_value):
@@ -373,5 +385,6 @@ def clip_grad_value(params, clip_value):
     >>> weight.grad
     array([ 1. , -0.5])
     """
+    _check_limit("clip_value", clip_value)
     for gradient in _gradients(params):
         gradient.clip(-clip_value, clip_value, out=gradient)

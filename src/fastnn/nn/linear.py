@@ -9,6 +9,9 @@ from fastnn.nn.module import Module, Parameter, complaint, positive, real_array,
 __all__ = ["Linear"]
 
 
+quiet = np.errstate(all="ignore")
+
+
 @lru_cache(maxsize=16)
 def _ones(n, dtype):
     return np.ones(n, dtype)
@@ -56,6 +59,7 @@ class Linear(Module):
     def config(self):
         return super().config() | {"bias": self.bias is not None}
 
+    @quiet
     def _forward(self, x):
         """Return y, and x as rows of the weight's dtype."""
         weight = self.weight.value
@@ -65,7 +69,7 @@ class Linear(Module):
         if shape[-1:] != (self.in_features,):
             raise complaint(self, f"x has shape {shape}, expected (..., {self.in_features})")
         rows = x if len(shape) == 2 else x.reshape(-1, self.in_features)
-        y = rows.dot(weight.T)  # unlike matmul, dot leaves floating-point flags alone
+        y = rows.dot(weight.T)
         if self.bias is not None:
             y += self.bias.value
         return (y if len(shape) == 2 else y.reshape(*shape[:-1], self.out_features)), rows
@@ -77,6 +81,7 @@ class Linear(Module):
         y, rows = self._forward(x)
         shape, integers = y.shape, np.asarray(x).dtype.kind != "f"
 
+        @quiet
         def back(dy):
             dy = np.asarray(dy, rows.dtype)
             if dy.shape != shape:

@@ -125,6 +125,7 @@ class Recurrent(_Kind):
         state = self._packed([np.stack(arrays) for arrays in zip(*finals, strict=True)])
         shape = (*y.shape[:2][:: -1 if self.batch_first else 1], y.shape[2])
 
+        @np.errstate(all="ignore")
         def back(dy, dstate=None):
             if dy is not None:
                 dy = real_array(dy, dtype, "dy")
@@ -252,6 +253,7 @@ class Cell(_Kind):
         forward, backward = getattr(F, f"{self.kind}_step_forward"), getattr(F, f"{self.kind}_step_backward")
         *new, cache = forward(*self._arguments(x, state), **weights, **self._options())
 
+        @np.errstate(all="ignore")
         def back(dstate):
             gradients = backward(*self._initial(dstate, new[0].shape, new[0].dtype), cache)
             for name, parameter in cell.items():

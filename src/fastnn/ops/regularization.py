@@ -1,5 +1,5 @@
-"""Dropout. It is the twin's own code: one draw, one comparison and one product leave a kernel nothing to fuse."""
+"""Dropout: one draw, one comparison and one product, which leave a kernel nothing to fuse."""
 
-from fastnn.reference.regularization import dropout, dropout_backward
+from fastnn._dropout import dropout, dropout_backward
 
 __all__ = ["dropout", "dropout_backward"]

@@ -1,0 +1,244 @@
+"""Optimisers against the formulas of their papers, written out once more; groups, state, clipping."""
+
+import numpy as np
+import pytest
+
+from fastnn import optim
+from fastnn.nn import Parameter
+
+
+def sgd(w, grads, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False):
+    buffer = None
+    for g in grads(w):
+        g = (-g if maximize else g) + weight_decay * w
+        if momentum:
+            buffer = g if buffer is None else momentum * buffer + (1 - dampening) * g
+            g = g + momentum * buffer if nesterov else buffer
+        w -= lr * g
+
+
+def rmsprop(w, grads, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, centered=False, maximize=False):
+    square = mean = 0
+    for g in grads(w):
+        g = (-g if maximize else g) + weight_decay * w
+        square = alpha * square + (1 - alpha) * g * g
+        mean = alpha * mean + (1 - alpha) * g
+        w -= lr * g / (np.sqrt(square - mean * mean if centered else square) + eps)
+
+
+def adam(w, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, maximize=False, decoupled=False):
+    m = v = 0
+    for t, g in enumerate(grads(w), 1):
+        g = -g if maximize else g
+        if decoupled:
+            w *= 1 - lr * weight_decay
+        else:
+            g = g + weight_decay * w
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g * g
+        w -= lr * m / (1 - betas[0] ** t) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+
+
+def adamw(w, grads, weight_decay=1e-2, **options):
+    adam(w, grads, weight_decay=weight_decay, decoupled=True, **options)
+
+
+CASES = [
+    (optim.SGD, sgd, {}),
+    (optim.SGD, sgd, {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
+    (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9}),
+    (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1}),
+    (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}),
+    (optim.RMSprop, rmsprop, {}),
+    (optim.RMSprop, rmsprop, {"lr": 0.1, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
+    (optim.RMSprop, rmsprop, {"centered": True, "maximize": True}),
+    (optim.Adam, adam, {}),
+    (optim.Adam, adam, {"lr": 0.1, "betas": (0.5, 0.7), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    (optim.AdamW, adamw, {}),
+    (optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.3}),
+]
+
+
+def slope(w, t):
+    """The gradient at step t of a function with a curve of its own in each direction."""
+    return np.sin(w * np.linspace(0.5, 3, w.size).reshape(w.shape) + t)
+
+
+@pytest.mark.parametrize(("optimizer", "formula", "options"), CASES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_twenty_steps(optimizer, formula, options, dtype):
+    start = np.linspace(-1, 1, 35).reshape(5, 7)
+    expected = start.copy()
+    formula(expected, lambda w: (slope(w, t) for t in range(20)), **options)
+    parameter = Parameter(start.astype(dtype))
+    opt = optimizer([parameter], **options)
+    for t in range(20):
+        parameter.grad = slope(parameter.value.astype(np.float64), t).astype(dtype)
+        opt.step()
+    assert parameter.value.dtype == dtype
+    # in float32 the trajectory itself magnifies what rounding does
+    np.testing.assert_allclose(parameter.value, expected, rtol=0, atol=1e-4 if dtype == np.float32 else 1e-11)
+
+
+def test_a_step_works_in_place_and_leaves_out_what_has_no_gradient():
+    a, b = Parameter(np.ones(3)), Parameter(np.ones(3))
+    opt = optim.Adam([a, b])
+    value, a.grad = a.value, np.ones(3)
+    opt.step()
+    assert a.value is value
+    assert (a.value != 1).all()
+    assert (b.value == 1).all()
+    opt.zero_grad()
+    assert a.grad is None
+    before = a.value.copy()
+    opt.step()
+    np.testing.assert_array_equal(a.value, before)
+
+
+def test_a_late_parameter_counts_its_own_steps():
+    a, b = Parameter(np.ones(1)), Parameter(np.ones(1))
+    opt = optim.Adam([a, b], lr=0.1)
+    for t in range(3):
+        a.grad, b.grad = np.ones(1), np.ones(1) if t == 2 else None
+        opt.step()
+    assert [state["step"] for state in opt.state_dict()["state"].values()] == [3, 1]
+    np.testing.assert_allclose(b.value, 0.9)  # the whole of a first step
+
+
+def test_groups_have_options_of_their_own():
+    a, b = Parameter(np.ones(2)), Parameter(np.ones(2))
+    opt = optim.SGD([{"params": [a]}, {"params": b, "lr": 0.5}], lr=0.1)
+    a.grad = b.grad = np.ones(2)
+    opt.step()
+    assert a.value.tolist() == [0.9, 0.9]
+    assert b.value.tolist() == [0.5, 0.5]
+    opt.param_groups[0]["lr"] = 0.4
+    opt.param_groups[1]["momentum"] = 0.5  # from now on
+    opt.step()
+    opt.step()
+    np.testing.assert_allclose(a.value, 0.1)
+    np.testing.assert_allclose(b.value, 0.5 - 0.5 * 1 - 0.5 * 1.5)
+    assert repr(opt).splitlines()[1] == (
+        "  group 0: 1 parameters, lr=0.4, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False"
+    )
+
+
+@pytest.mark.parametrize(("optimizer", "options"), [(case[0], case[2]) for case in CASES])
+def test_state_dict_round_trip(optimizer, options):
+    def run(opt, parameters, steps):
+        for t in steps:
+            for parameter in parameters:
+                parameter.grad = slope(parameter.value, t)
+            opt.step()
+
+    def make():
+        parameters = [Parameter(np.ones((2, 2))), Parameter(np.full(3, 2.0))]
+        return optimizer([{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.2}], **options), parameters
+
+    opt, parameters = make()
+    run(opt, parameters, range(3))
+    state, values = opt.state_dict(), [parameter.value.copy() for parameter in parameters]
+    assert [group["params"] for group in state["param_groups"]] == [[0], [1]]
+    run(opt, parameters, range(3, 6))
+    other, others = make()
+    other.param_groups[1]["lr"] = 7
+    other.load_state_dict(state)
+    for parameter, value in zip(others, values, strict=True):
+        parameter.value[...] = value
+    run(other, others, range(3, 6))
+    for one, two in zip(parameters, others, strict=True):
+        np.testing.assert_array_equal(one.value, two.value)
+
+
+def test_load_state_dict_refuses_what_does_not_fit():
+    a = Parameter(np.ones(2))
+    a.grad = np.ones(2)
+    opt = optim.Adam([a])
+    opt.step()
+    state = opt.state_dict()
+    with pytest.raises(ValueError, match=r"state has groups of \[1\] parameters, expected \[2\]"):
+        optim.Adam([Parameter(np.ones(2)), Parameter(np.ones(2))]).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"exp_avg.* of parameter 0 has shape \(2,\), expected \(3,\)"):
+        optim.Adam([Parameter(np.ones(3))]).load_state_dict(state)
+    with pytest.raises(ValueError, match="state of parameter 0 holds exp_avg, exp_avg_sq"):
+        optim.SGD([Parameter(np.ones(2))]).load_state_dict(state)
+
+
+def test_constructors_refuse_nonsense():
+    a = Parameter(np.ones(2))
+    with pytest.raises(ValueError, match="params is empty"):
+        optim.SGD([])
+    with pytest.raises(TypeError, match="params holds array"):
+        optim.SGD([np.ones(2)])
+    with pytest.raises(ValueError, match="is there twice"):
+        optim.SGD([a, a])
+    with pytest.raises(ValueError, match="is there twice"):
+        optim.SGD([{"params": [a]}, {"params": [a]}])
+    with pytest.raises(ValueError, match="SGD has no option eps"):
+        optim.SGD([{"params": [a], "eps": 1}])
+    for options in ({"lr": -1}, {"lr": np.nan}, {"weight_decay": -1}, {"momentum": -0.1}):
+        with pytest.raises(ValueError, match="expected at least 0"):
+            optim.SGD([a], **options)
+    with pytest.raises(ValueError, match="nesterov=True needs a momentum above 0"):
+        optim.SGD([a], nesterov=True)
+    with pytest.raises(ValueError, match="betas is"):
+        optim.Adam([a], betas=(0.9, 1.0))
+
+
+# ---- clipping -----------------------------------------------------------------------------------------------
+
+
+def with_gradients(*gradients):
+    parameters = [Parameter(np.zeros_like(gradient)) for gradient in gradients]
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient.copy()
+    return parameters
+
+
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        (np.float32, 1),
+        (np.float32, 1e-25),
+        (np.float32, 1e25),
+        (np.float64, 1),
+        (np.float64, 1e-200),
+        (np.float64, 1e200),
+    ],
+)
+def test_clip_grad_norm(dtype, scale):
+    a, b = np.array([3, 0], dtype) * dtype(scale), np.array([[4]], dtype) * dtype(scale)
+    parameters = [*with_gradients(a, b), Parameter(np.ones(3))]
+    for limit, factor in ((10, 1), (5, 1), (1, 0.2)):
+        with np.errstate(all="raise"):
+            norm = optim.clip_grad_norm(parameters, limit * scale)
+        np.testing.assert_allclose(norm, 5 * scale, rtol=1e-6)
+        np.testing.assert_allclose(parameters[0].grad, a * dtype(factor), rtol=1e-6)
+        np.testing.assert_allclose(parameters[1].grad, b * dtype(factor), rtol=1e-6)
+    assert optim.clip_grad_norm([parameters[2]], 1) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_norm_that_is_not_finite_changes_nothing(bad):
+    parameters = with_gradients(np.array([1, bad]), np.ones(2))
+    with np.errstate(all="raise"):
+        norm = optim.clip_grad_norm(parameters, 0.1)
+    assert not np.isfinite(norm)
+    np.testing.assert_array_equal(parameters[0].grad, [1, bad])
+    np.testing.assert_array_equal(parameters[1].grad, [1, 1])
+
+
+def test_clip_grad_value():
+    (parameter, _) = parameters = with_gradients(np.array([-5, -0.5, np.nan, np.inf]), np.ones(1))
+    gradient = parameter.grad
+    optim.clip_grad_value(parameters, 2)
+    np.testing.assert_array_equal(gradient, [-2, -0.5, np.nan, 2])
+    assert parameter.grad is gradient
+
+
+def test_clipping_refuses_a_limit_below_zero():
+    for limit in (-1, np.nan):
+        with pytest.raises(ValueError, match=r"max_norm is .*, expected at least 0"):
+            optim.clip_grad_norm([], limit)
+        with pytest.raises(ValueError, match=r"clip_value is .*, expected at least 0"):
+            optim.clip_grad_value([], limit)
