@@ -1,5 +1,6 @@
 """Fixtures of every test: the instruction sets to force, and what to leave out under the NumPy twin."""
 
+import numpy as np
 import pytest
 
 from fastnn._backend import BACKEND
@@ -22,6 +23,11 @@ def isa(request):
     cpu.select(request.param)
     yield request.param
     cpu.select(before)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
 
 
 def pytest_configure(config):

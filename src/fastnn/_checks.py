@@ -83,6 +83,8 @@ def cross_entropy_arguments(
     Targets of the logits' shape are probabilities, others int64 indices; whether these are classes is still to be seen.
     """
     logits, targets = as_float(logits, "logits"), np.asarray(targets)
+    if ignore_index is not None:
+        ignore_index = as_count(ignore_index, "ignore_index", least=np.iinfo(np.int64).min)
     axis = class_axis(axis, logits, "logits")
     rows, classes = logits.shape[:axis] + logits.shape[axis + 1 :], logits.shape[axis]
     if targets.shape == logits.shape:
@@ -122,7 +124,8 @@ def check_update(param, grad, **state):
             raise TypeError(f"{name} has dtype {x.dtype}, expected {param.dtype} as param has")
         check_shape(x, param.shape, name)
         if not (x.flags.forc and x.flags.aligned):
-            raise ValueError(f"{name} is not contiguous, expected a dense array, since updates work in place")
+            trouble = "aligned in memory" if x.flags.forc else "contiguous"
+            raise ValueError(f"{name} is not {trouble}, expected a dense array, since updates work in place")
         if (x.flags.c_contiguous, x.flags.f_contiguous) != (param.flags.c_contiguous, param.flags.f_contiguous):
             raise ValueError(f"{name} is in {'C' if x.flags.c_contiguous else 'Fortran'} order and param is not")
         if name != "grad" and not x.flags.writeable:

@@ -93,10 +93,11 @@ cdef double count(const int64_t[::1] index, Py_ssize_t classes, const floating[:
 
 
 def softmax_cross_entropy(
-    floating[::1] losses, floating[:, ::1] gradient, const floating[:, ::1] logits, const int64_t[::1] index,
-    const floating[:, ::1] probabilities, const floating[::1] weight, ignore_index, double label_smoothing, bint mean,
+    const floating[:, ::1] logits, const int64_t[::1] index, const floating[:, ::1] probabilities=None,
+    const floating[::1] weight=None, ignore_index=None, double label_smoothing=0, bint mean=True,
+    floating[:, ::1] gradient=None, floating[::1] losses=None,
 ):
-    """Return the sum or mean of the rows' losses, and write these and the gradient where they are not None.
+    """Return the mean or sum of the rows' losses; write these, and the gradient, where there is room given for them.
 
     Targets are an `index` or `probabilities`, the other is None; the gradient may be written over the logits.
     """

@@ -52,6 +52,8 @@ cdef int run(int op, const fnn_hyper *hyper, floating[::1] param, const floating
         arrays[3] = &second[0]
         n_arrays = 4
     for k in range(n_arrays):
+        if <size_t>arrays[k] % sizeof(floating):
+            raise ValueError("param, grad or the state is not aligned in memory")
         for j in range(k):
             if arrays[j] < arrays[k] + n and arrays[k] < arrays[j] + n:
                 raise ValueError("param, grad and the state overlap in memory, expected separate arrays")

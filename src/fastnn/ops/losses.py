@@ -99,7 +99,7 @@ def softmax_cross_entropy(
     if need_grad:
         gradient = room(grad_out, axis, z, index, probabilities, weight)
     loss = _softmax_cross_entropy[dtype](
-        losses, gradient, z, index, probabilities, weight, ignore_index, label_smoothing, reduction == "mean"
+        z, index, probabilities, weight, ignore_index, label_smoothing, reduction == "mean", gradient, losses
     )
     if reduction == "none":
         loss = losses.astype(logits.dtype, copy=False).reshape(logits.shape[:axis] + logits.shape[axis + 1 :])

@@ -39,7 +39,7 @@ def _pair(dy, y, axis):
 def _written(result, out, dtype):
     """Return the result in its dtype, or `out` that now holds it."""
     if out is None:
-        return result.astype(dtype, copy=False)
+        return result.astype(dtype, order="C", copy=False)
     check_out(out, result.shape, dtype)
     out[...] = result
     return out

@@ -1,0 +1,539 @@
+"""The softmax family and cross entropy: values, gradients, edges, layouts, errors."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import reference
+from fastnn._backend import BACKEND
+
+DTYPES = [np.float32, np.float64]
+CLASSES = [1, 2, 3, 9, 10, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000]
+ROWS = [0, 1, 2, 31, 32, 33, 70]
+INF, NAN = np.inf, np.nan
+
+# name, arguments that follow from logits, tolerance in units of the dtype's precision: relative, absolute.
+# exp turns the rounding of x - max, half a unit of its size, into a relative error: hence the first numbers.
+CASES = [
+    ("softmax", lambda x, rng: (x,), 16, 1),
+    ("log_softmax", lambda x, rng: (x,), 2, 6),
+    ("logsumexp", lambda x, rng: (x,), 2, 4),
+    ("softmax_backward", lambda x, rng: (noise(x, rng), reference.softmax(x)), 2, 6),
+    ("log_softmax_backward", lambda x, rng: (noise(x, rng), reference.log_softmax(x)), 4, 120),
+]
+
+
+def noise(like, rng):
+    return rng.normal(size=like.shape).astype(like.dtype)
+
+
+def agree(result, expected, dtype):
+    """Compare bit for bit, which the twin cannot promise: NumPy's sums depend on the layout."""
+    if BACKEND == "compiled":
+        np.testing.assert_array_equal(result, expected)
+    else:
+        close(result, expected, dtype, 8, 8)
+
+
+def close(result, truth, dtype, relative, absolute):
+    eps = np.finfo(dtype).eps
+    np.testing.assert_allclose(result, truth, rtol=relative * eps, atol=absolute * eps)
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "arguments", "relative", "absolute"), CASES, ids=[case[0] for case in CASES])
+def test_values(isa, rng, name, arguments, relative, absolute, dtype):
+    for n, rows in itertools.product(CLASSES, ROWS):
+        x = (4 * rng.normal(size=(rows, n))).astype(dtype)
+        args = arguments(x, rng)
+        result = getattr(fastnn, name)(*args)
+        truth = getattr(reference, name)(*(a.astype(np.float64) for a in args))
+        assert result.dtype == dtype
+        assert result.shape == truth.shape
+        close(result, truth, dtype, relative, absolute)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_many_classes_round_off_no_more_than_few(isa, rng, dtype):
+    x = rng.random(50_000).astype(dtype)
+    truth = math.log(math.fsum(np.exp(x.astype(np.float64))))
+    close(fastnn.logsumexp(x), truth, dtype, 1, 0)
+    close(fastnn.softmax(x).sum(dtype=np.float64), 1, dtype, 4, 0)
+
+
+def test_far_terms_may_vanish_but_not_blur(isa):
+    x = np.array([[0, -80, -87, -88, -100, -1e30, -3e38]], np.float32)
+    y = fastnn.softmax(np.hstack([x, np.full((1, 60), -500, np.float32)]))[0]
+    np.testing.assert_allclose(y[:3], np.exp(np.float64([0, -80, -87])), rtol=1e-6)
+    assert np.all(y[3:] < 2.0**-125)
+
+
+# --- cross entropy ---------------------------------------------------------------------------------------------------
+SHAPES = [((7,), 0), ((5, 7), -1), ((40, 10), 1), ((3, 40), 1), ((4, 3, 5), 1), ((6, 2, 3), 0), ((2, 35, 3), 1)]
+OPTIONS = [
+    dict(zip(("weighted", "ignore", "label_smoothing", "reduction", "kind"), values, strict=True))
+    for values in itertools.product(
+        (False, True), (False, True), (0.0, 0.1, 1.0), ("mean", "sum", "none"), ("index", "probabilities")
+    )
+    if not (values[1] and values[4] == "probabilities")
+]
+
+
+def problem(rng, shape, axis, dtype, weighted, ignore, label_smoothing, reduction, kind):
+    """Make logits, targets and keyword arguments."""
+    classes = shape[axis]
+    logits = (3 * rng.normal(size=shape)).astype(dtype)
+    rows = np.moveaxis(logits, axis, -1).shape[:-1]
+    if kind == "index":
+        targets = rng.integers(0, classes, rows)
+    else:
+        targets = np.moveaxis(rng.dirichlet(np.ones(classes), rows), -1, axis).astype(dtype)
+    keywords = {"axis": axis, "label_smoothing": label_smoothing, "reduction": reduction}
+    if weighted:
+        keywords["weight"] = rng.random(classes).astype(dtype)
+    if ignore:
+        keywords["ignore_index"] = -100
+        targets = np.where(rng.random(rows) < 0.3, -100, targets)
+    return logits, targets, keywords
+
+
+def name_of(options):
+    return "-".join(str(v) for v in options.values())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+def test_cross_entropy_values(isa, rng, options, dtype):
+    for shape, axis in SHAPES:
+        logits, targets, keywords = problem(rng, shape, axis, dtype, **options)
+        loss, gradient = fastnn.softmax_cross_entropy(logits, targets, **keywords)
+        truth, slope = reference.softmax_cross_entropy(logits.astype(np.float64), targets, **keywords)
+        if options["reduction"] == "none":
+            assert loss.dtype == dtype
+            assert loss.shape == truth.shape
+        else:
+            assert type(loss) is float
+        assert gradient.dtype == dtype
+        close(loss, truth, dtype, 8, 8)
+        close(gradient, slope, dtype, 16, 4)
+        again, nothing = fastnn.softmax_cross_entropy(logits, targets, need_grad=False, **keywords)
+        assert nothing is None
+        np.testing.assert_array_equal(again, loss)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", ["index", "probabilities"])
+def test_cross_entropy_sizes(isa, rng, kind, dtype):
+    for n, rows, weighted in itertools.product(CLASSES, ROWS, (False, True)):
+        options = {"weighted": weighted, "ignore": False, "label_smoothing": 0.0, "reduction": "none", "kind": kind}
+        logits, targets, keywords = problem(rng, (rows, n), -1, dtype, **options)
+        loss, gradient = fastnn.softmax_cross_entropy(logits, targets, **keywords)
+        truth, slope = reference.softmax_cross_entropy(logits.astype(np.float64), targets, **keywords)
+        close(loss, truth, dtype, 8, 8)
+        close(gradient, slope, dtype, 16, 4)
+
+
+SMALL = [((3, 4), -1), ((2, 34), -1), ((2, 3, 2), 1), ((5,), 0)]
+
+
+@pytest.mark.parametrize(("shape", "axis"), SMALL)
+@pytest.mark.parametrize("options", OPTIONS, ids=name_of)
+def test_cross_entropy_gradient_by_differences(rng, options, shape, axis):
+    logits, targets, keywords = problem(rng, shape, axis, np.float64, **options)
+    _, gradient = fastnn.softmax_cross_entropy(logits, targets, **keywords)
+    value = lambda: np.sum(fastnn.softmax_cross_entropy(logits, targets, need_grad=False, **keywords)[0])
+    np.testing.assert_allclose(gradient, differences(value, logits), rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize(("shape", "axis"), SMALL)
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_backward_by_differences(isa, rng, name, shape, axis):
+    f, backward = getattr(fastnn, name), getattr(fastnn, f"{name}_backward")
+    x, dy = rng.normal(size=shape), rng.normal(size=shape)
+    dx = backward(dy, f(x, axis), axis)
+    np.testing.assert_allclose(dx, differences(lambda: np.sum(dy * f(x, axis)), x), rtol=1e-6, atol=1e-8)
+
+
+def differences(value, x, step=1e-5):
+    """Return the gradient of value() in x, element by element, by central differences."""
+    gradient = np.empty_like(x)
+    for i in np.ndindex(x.shape):
+        at = x[i]
+        x[i] = at + step
+        above = value()
+        x[i] = at - step
+        gradient[i] = (above - value()) / (2 * step)
+        x[i] = at
+    return gradient
+
+
+def test_the_reference_by_hand():
+    """Logits log(1), log(2), log(5) have the probabilities 1/8, 1/4, 5/8."""
+    for functions in (fastnn, reference):
+        z = np.log([[1.0, 2, 5], [4, 2, 2]])
+        p = np.array([[0.125, 0.25, 0.625], [0.5, 0.25, 0.25]])
+        np.testing.assert_allclose(functions.softmax(z), p, rtol=1e-15)
+        np.testing.assert_allclose(functions.log_softmax(z), np.log(p), rtol=1e-14)
+        np.testing.assert_allclose(functions.logsumexp(z), [math.log(8), math.log(8)], rtol=1e-15)
+        loss = functions.softmax_cross_entropy
+
+        value, gradient = loss(z, [1, 0])
+        assert value == pytest.approx((math.log(4) + math.log(2)) / 2, rel=1e-15)
+        np.testing.assert_allclose(gradient, [[1 / 16, -3 / 8, 5 / 16], [-1 / 4, 1 / 8, 1 / 8]], rtol=1e-14)
+
+        # weights 3 and 1 of the two targets: divided by 4
+        value, gradient = loss(z, [1, 0], weight=[1.0, 3, 7])
+        assert value == pytest.approx((3 * math.log(4) + math.log(2)) / 4, rel=1e-15)
+        np.testing.assert_allclose(gradient, [[3 / 32, -9 / 16, 15 / 32], [-1 / 8, 1 / 16, 1 / 16]], rtol=1e-14)
+
+        # the second row does not count
+        value, gradient = loss(z, [1, 2], ignore_index=2)
+        assert value == pytest.approx(math.log(4), rel=1e-15)
+        np.testing.assert_allclose(gradient, [[1 / 8, -3 / 4, 5 / 8], [0, 0, 0]], rtol=1e-14)
+
+        # 0.3 / 3 on each class, the rest on the target
+        value, gradient = loss(z, [1, 0], label_smoothing=0.3, reduction="none")
+        first = 0.1 * math.log(8) + 0.8 * math.log(4) + 0.1 * math.log(1.6)
+        np.testing.assert_allclose(value, [first, 0.8 * math.log(2) + 0.2 * math.log(4)], rtol=1e-14)
+        np.testing.assert_allclose(gradient, [[0.025, -0.55, 0.525], [-0.3, 0.15, 0.15]], rtol=1e-13)
+
+        # smoothing meets weights: b = (0.1, 2.4, 0.7), which sum to 3.2; divided by the target's weight
+        value, gradient = loss(z[:1], [1], weight=[1.0, 3, 7], label_smoothing=0.3)
+        b = np.array([0.1, 2.4, 0.7])
+        assert value == pytest.approx(-np.sum(b * np.log(p[0])) / 3, rel=1e-14)
+        np.testing.assert_allclose(gradient, [(3.2 * p[0] - b) / 3], rtol=1e-13)
+
+        # probabilities: divided by the number of rows, whatever the weights
+        value, gradient = loss(z, [[0.5, 0.5, 0], [0, 0, 1]], weight=[1.0, 3, 7])
+        assert value == pytest.approx((0.5 * math.log(8) + 1.5 * math.log(4) + 7 * math.log(4)) / 2, rel=1e-14)
+        b = np.array([[0.5, 1.5, 0], [0, 0, 7]])
+        np.testing.assert_allclose(gradient, (b.sum(1, keepdims=True) * p - b) / 2, rtol=1e-13)
+
+
+# --- edges -----------------------------------------------------------------------------------------------------------
+# a row, its softmax, log_softmax, logsumexp, and the cross entropy and gradient of class 0
+EDGES = [
+    ([-INF, -INF], [0, 0], [-INF, -INF], -INF, INF, [0, 0]),
+    ([0, -INF], [1, 0], [0, -INF], 0, 0, [0, 0]),
+    ([-INF, 0], [0, 1], [-INF, 0], 0, INF, [-1, 1]),
+    ([INF, 0], [NAN, NAN], [NAN, NAN], INF, NAN, [NAN, NAN]),
+    ([INF, INF], [NAN, NAN], [NAN, NAN], INF, NAN, [NAN, NAN]),
+    ([INF, -INF], [NAN, NAN], [NAN, NAN], INF, NAN, [NAN, NAN]),
+    ([NAN, 0], [NAN, NAN], [NAN, NAN], NAN, NAN, [NAN, NAN]),
+    ([NAN, INF], [NAN, NAN], [NAN, NAN], NAN, NAN, [NAN, NAN]),
+    ([1e38, -1e38], [1, 0], [0, -2e38], 1e38, 0, [0, 0]),
+    ([-0.0, -0.0], [0.5, 0.5], [-math.log(2)] * 2, math.log(2), math.log(2), [-0.5, 0.5]),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("more", [0, 31, 64])
+def test_edges(isa, more, dtype):
+    """Alone and in a long row, among other rows, and without a warning."""
+    x = np.array([row[0] for row in EDGES], dtype)
+    x = np.hstack([x, np.full((len(x), more), -INF, dtype)])
+    softmax, log_softmax, logsumexp, loss, slope = (np.array([row[i] for row in EDGES]) for i in range(1, 6))
+    index, onehot = np.zeros(len(x), int), (np.arange(x.shape[1]) == 0) * np.ones((len(x), 1))
+    with np.errstate(all="raise"):
+        results = fastnn.softmax(x), fastnn.log_softmax(x), fastnn.logsumexp(x)
+        by_index = fastnn.softmax_cross_entropy(x, index, reduction="none")
+        by_probability = fastnn.softmax_cross_entropy(x, onehot, reduction="none")
+        total, _ = fastnn.softmax_cross_entropy(x, index)
+        dx = fastnn.log_softmax_backward(np.ones_like(x), results[1])
+        fastnn.softmax_backward(np.ones_like(x), results[0])
+    tolerance = {"rtol": 2 * np.finfo(dtype).eps}
+    np.testing.assert_allclose(results[0][:, :2], softmax, **tolerance)
+    np.testing.assert_allclose(results[1][:, :2], log_softmax, **tolerance)
+    np.testing.assert_allclose(results[2], logsumexp, **tolerance)
+    for value, gradient in (by_index, by_probability):
+        np.testing.assert_allclose(value, loss, **tolerance)
+        np.testing.assert_allclose(gradient[:, :2], slope, **tolerance)
+    assert math.isnan(total)
+    np.testing.assert_array_equal(dx[0], 0)
+
+
+def test_smoothing_over_an_impossible_class_costs_infinitely(isa):
+    assert fastnn.softmax_cross_entropy([[0, -INF]], [0], label_smoothing=0.1)[0] == INF
+    assert fastnn.softmax_cross_entropy([[0, -INF]], [0], weight=[1, 0], label_smoothing=0.1)[0] == 0
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_targets_and_weights_give_nan(isa, dtype):
+    for n in (3, 40):
+        z = np.zeros((2, n), dtype)
+        p = np.full((2, n), 1 / n)
+        p[0, 1] = NAN
+        with np.errstate(all="raise"):
+            loss, gradient = fastnn.softmax_cross_entropy(z, p, reduction="none")
+        assert np.isnan(loss).tolist() == [True, False]
+        assert np.isnan(gradient[0]).all()
+        assert np.isfinite(gradient[1]).all()
+
+
+@pytest.mark.parametrize("n", [3, 40])
+def test_ignored_rows_are_zero_whatever_they_hold(isa, n):
+    z = np.full((3, n), NAN)
+    z[1] = 0
+    loss, gradient = fastnn.softmax_cross_entropy(z, [7, 0, 7], ignore_index=7)
+    assert loss == pytest.approx(math.log(n))
+    assert not gradient[[0, 2]].any()
+    np.testing.assert_allclose(gradient[1, 1:], 1 / n)
+
+
+@pytest.mark.parametrize("n", [3, 40])
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_when_no_target_counts_all_is_zero(isa, n, reduction):
+    for rows in (0, 4):
+        z = np.ones((rows, n), np.float32)
+        loss, gradient = fastnn.softmax_cross_entropy(z, np.full(rows, -1), ignore_index=-1, reduction=reduction)
+        assert (loss, gradient.shape, gradient.any()) == (0.0, (rows, n), False)
+    loss, gradient = fastnn.softmax_cross_entropy(z, [0] * 4, weight=np.zeros(n), reduction=reduction)
+    assert (loss, gradient.any()) == (0.0, False)
+
+
+def test_empty():
+    assert fastnn.softmax(np.zeros((3, 0))).shape == (3, 0)
+    assert fastnn.log_softmax(np.zeros((0, 3), np.float16)).dtype == np.float16
+    np.testing.assert_array_equal(fastnn.logsumexp(np.zeros((2, 0))), [-INF, -INF])
+    assert fastnn.softmax_backward(np.zeros((2, 0)), np.zeros((2, 0))).shape == (2, 0)
+    loss, gradient = fastnn.softmax_cross_entropy(np.zeros((0, 3)), np.zeros(0, int), reduction="none")
+    assert (loss.shape, gradient.shape) == ((0,), (0, 3))
+    loss, gradient = fastnn.softmax_cross_entropy(np.zeros((2, 0)), np.zeros((2, 0)))
+    assert (loss, gradient.shape) == (0.0, (2, 0))
+
+
+# --- dtypes and layouts ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("given", "result"),
+    [("f2", "f2"), ("f4", "f4"), ("f8", "f8"), (">f4", "f4"), ("i1", "f8"), ("u8", "f8"), ("?", "f8")],
+)
+def test_dtypes(given, result):
+    x = np.array([[0, 1, 1], [1, 0, 0]], given)
+    exact = reference.softmax(x.astype(np.float64))
+    y = fastnn.softmax(x)
+    assert y.dtype == result
+    np.testing.assert_allclose(y, exact, rtol=np.finfo(result).eps)
+    assert fastnn.log_softmax(x).dtype == fastnn.logsumexp(x).dtype == fastnn.softmax_backward(x, y).dtype == result
+    loss, gradient = fastnn.softmax_cross_entropy(x, [0, 1], reduction="none")
+    assert loss.dtype == gradient.dtype == result
+    loss, gradient = fastnn.softmax_cross_entropy(x, [[1, 0, 0], [0, 1, 0]], weight=np.ones(3, np.float16))
+    assert gradient.dtype == result
+
+
+@pytest.mark.parametrize("kind", ["c8", "O", "U3", "M8[s]", "g"])
+def test_other_dtypes_raise(kind):
+    x = np.zeros((2, 3), kind)
+    for call in (
+        lambda: fastnn.softmax(x),
+        lambda: fastnn.logsumexp(x),
+        lambda: fastnn.softmax_cross_entropy(x, [0, 1]),
+        lambda: fastnn.softmax_cross_entropy(np.zeros((2, 3)), [0, 1], weight=x[0]),
+    ):
+        with pytest.raises(TypeError, match="has dtype"):
+            call()
+
+
+@pytest.mark.parametrize("index", ["i1", "u1", "i4", "u8", ">i8"])
+def test_index_dtypes(index):
+    z = np.eye(3)
+    expected, _ = reference.softmax_cross_entropy(z, np.arange(3))
+    assert fastnn.softmax_cross_entropy(z, np.arange(3).astype(index))[0] == pytest.approx(expected, rel=1e-14)
+
+
+def layouts(x):
+    """Yield read-only arrays equal to x that lie otherwise."""
+    wide = np.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    wide[..., ::2] = x
+    shifted = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    shifted[...] = x
+    for other in (x, np.asfortranarray(x), wide[..., ::2], x[::-1].copy()[::-1], shifted):
+        other.flags.writeable = False
+        yield other
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layouts(isa, rng, dtype):
+    for shape, axis in [((5, 7), -1), ((5, 40), -1), ((4, 3, 5), 1), ((35, 2, 3), 0), ((6,), 0)]:
+        x = rng.normal(size=shape).astype(dtype)
+        rows = np.moveaxis(x, axis, -1).shape[:-1]
+        p, index = fastnn.softmax(x, axis), rng.integers(0, shape[axis], rows)
+        dx = fastnn.softmax_backward(x, p, axis)
+        log_sum = fastnn.logsumexp(x, axis)
+        loss, gradient = fastnn.softmax_cross_entropy(x, index, axis=axis)
+        soft_loss, soft_gradient = fastnn.softmax_cross_entropy(x, p, axis=axis)
+        assert p.flags.c_contiguous
+        assert gradient.flags.c_contiguous
+        for other in layouts(x.copy()):
+            agree(fastnn.softmax(other, axis), p, dtype)
+            agree(fastnn.logsumexp(other, axis), log_sum, dtype)
+            agree(fastnn.logsumexp(other, axis, keepdims=True).squeeze(axis), log_sum, dtype)
+            value, slope = fastnn.softmax_cross_entropy(other, index, axis=axis)
+            agree(value, loss, dtype)
+            agree(slope, gradient, dtype)
+        for other in layouts(p.copy()):
+            agree(fastnn.softmax_backward(x, other, axis), dx, dtype)
+            value, slope = fastnn.softmax_cross_entropy(x, other, axis=axis)
+            agree(value, soft_loss, dtype)
+            agree(slope, soft_gradient, dtype)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [1, 7, 31, 32, 33, 64, 100])
+def test_a_row_does_not_depend_on_its_place(isa, rng, n, dtype):
+    """Bit for bit the same alone, among others, and at an odd address."""
+    x = (3 * rng.normal(size=(70, n))).astype(dtype)
+    w, t, p = rng.random(n).astype(dtype), rng.integers(0, n, 70), fastnn.softmax(x[::-1])
+    odd = np.empty(x.size + 1, dtype)[1:].reshape(x.shape)
+    odd[...] = x
+    results = {
+        "softmax": lambda a, i: fastnn.softmax(a),
+        "log_softmax": lambda a, i: fastnn.log_softmax(a),
+        "logsumexp": lambda a, i: fastnn.logsumexp(a),
+        "softmax_backward": lambda a, i: fastnn.softmax_backward(a, p[i]),
+        "log_softmax_backward": lambda a, i: fastnn.log_softmax_backward(a, p[i]),
+        "hard": lambda a, i: np.column_stack(fastnn.softmax_cross_entropy(a, t[i], reduction="none")),
+        "soft": lambda a, i: np.column_stack(
+            fastnn.softmax_cross_entropy(a, t[i], weight=w, label_smoothing=0.1, reduction="none")
+        ),
+        "probabilities": lambda a, i: np.column_stack(fastnn.softmax_cross_entropy(a, p[i], reduction="none")),
+    }
+    for name, f in results.items():
+        every = f(x, slice(None))
+        np.testing.assert_array_equal(f(odd, slice(None)), every, err_msg=name)
+        for rows in (slice(0, 1), slice(3, 4), slice(5, 38), slice(69, 70)):
+            np.testing.assert_array_equal(f(x[rows], rows), every[rows], err_msg=name)
+
+
+# --- out and grad_out ------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", [np.float16, *DTYPES])
+@pytest.mark.parametrize(("shape", "axis"), [((5, 7), -1), ((5, 40), 1), ((5, 7), 0), ((2, 3, 4), 1)])
+def test_out(isa, rng, shape, axis, dtype):
+    x = rng.normal(size=shape).astype(dtype)
+    index = np.zeros(np.moveaxis(x, axis, -1).shape[:-1], int)
+    for f in (fastnn.softmax, fastnn.log_softmax):
+        expected = f(x, axis)
+        for out in (np.empty(shape, dtype), np.empty(shape, dtype, "F"), np.empty((*shape, 2), dtype)[..., 0]):
+            assert f(x, axis, out=out) is out
+            np.testing.assert_array_equal(out, expected)
+        same = x.copy()
+        assert f(same, axis, out=same) is same
+        np.testing.assert_array_equal(same, expected)
+    loss, gradient = fastnn.softmax_cross_entropy(x, index, axis=axis)
+    for out in (np.empty(shape, dtype), np.empty(shape, dtype, "F"), x.copy()):
+        logits = out if np.array_equal(out, x) else x
+        value, slope = fastnn.softmax_cross_entropy(logits, index, axis=axis, grad_out=out)
+        assert value == loss
+        assert slope is out
+        np.testing.assert_array_equal(out, gradient)
+
+
+@pytest.mark.parametrize("n", [4, 40])
+def test_out_that_overlaps_an_input_in_part(isa, rng, n):
+    memory = rng.normal(size=(6, n))
+    x, out = memory[:5], memory[1:]
+    expected = fastnn.softmax(x.copy())
+    np.testing.assert_array_equal(fastnn.softmax(x, out=out), expected)
+
+    memory = fastnn.softmax(rng.normal(size=(6, n)))
+    logits, p, out = rng.normal(size=(5, n)), memory[:5], memory[1:]
+    loss, gradient = fastnn.softmax_cross_entropy(logits, p.copy())
+    value, _ = fastnn.softmax_cross_entropy(logits, p, grad_out=out)
+    assert value == loss
+    np.testing.assert_array_equal(out, gradient)
+
+    weight = rng.random((3, n))
+    loss, gradient = fastnn.softmax_cross_entropy(logits[:3], [0, 1, 2], weight=weight[1].copy())
+    value, _ = fastnn.softmax_cross_entropy(logits[:3], [0, 1, 2], weight=weight[1], grad_out=weight)
+    assert value == loss
+    np.testing.assert_array_equal(weight, gradient)
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+Z = np.zeros((2, 3))
+ERRORS = [
+    (lambda: fastnn.softmax(Z, 2), ValueError, "x: axis 2"),
+    (lambda: fastnn.softmax(0.0), ValueError, "x: axis -1"),
+    (lambda: fastnn.logsumexp(Z, -3), ValueError, "x: axis -3"),
+    (lambda: fastnn.softmax(Z, 0.5), TypeError, "integer"),
+    (lambda: fastnn.softmax(Z, out=np.zeros((3, 2))), ValueError, r"out has shape \(3, 2\), expected \(2, 3\)"),
+    (lambda: fastnn.softmax(Z, out=np.zeros((2, 3), "f")), TypeError, "out has dtype float32, expected float64"),
+    (lambda: fastnn.softmax(Z, out=[[0] * 3] * 2), TypeError, "out is a list"),
+    (lambda: fastnn.softmax_backward(Z[:1], Z), ValueError, r"dy has shape \(1, 3\), expected \(2, 3\)"),
+    (lambda: fastnn.log_softmax_backward(Z, Z[0]), ValueError, r"dy has shape \(2, 3\), expected \(3,\)"),
+]
+LOSS_ERRORS = [
+    ({"targets": [0, 3]}, IndexError, "targets hold 3, which is not among the 3 classes"),
+    ({"targets": [-1, 0]}, IndexError, "targets hold -1"),
+    ({"targets": [0, -100]}, IndexError, "targets hold -100"),
+    ({"targets": [5, -100], "ignore_index": -100}, IndexError, "targets hold 5"),
+    ({"targets": np.array([2**63, 0], np.uint64)}, IndexError, "targets hold"),
+    ({"targets": [0.0, 1.0]}, TypeError, "expected integers and not float64"),
+    ({"targets": [True, False]}, TypeError, "expected integers and not bool"),
+    ({"targets": [0, 1, 2]}, ValueError, r"targets have shape \(3,\), expected \(2,\) .* or \(2, 3\)"),
+    ({"targets": Z, "ignore_index": 0}, ValueError, "ignore_index is 0, but targets are probabilities"),
+    ({"targets": Z.astype(complex)}, TypeError, "targets has dtype complex128"),
+    ({"weight": np.ones(2)}, ValueError, r"weight has shape \(2,\), expected \(3,\)"),
+    ({"label_smoothing": 1.5}, ValueError, "label_smoothing is 1.5"),
+    ({"label_smoothing": NAN}, ValueError, "label_smoothing is nan"),
+    ({"reduction": "avg"}, ValueError, "reduction is 'avg', expected one of 'mean', 'sum', 'none'"),
+    ({"axis": 2}, ValueError, "logits: axis 2"),
+    ({"ignore_index": 0.5}, TypeError, "ignore_index is 0.5"),
+    ({"need_grad": False}, ValueError, "grad_out is given, but need_grad is False"),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "words"), ERRORS, ids=[words for _, _, words in ERRORS])
+def test_errors(call, error, words):
+    with pytest.raises(error, match=words):
+        call()
+
+
+@pytest.mark.parametrize(("keywords", "error", "words"), LOSS_ERRORS, ids=[words for _, _, words in LOSS_ERRORS])
+def test_loss_errors_leave_the_output_alone(keywords, error, words):
+    gradient = np.full((2, 3), 7.0)
+    with pytest.raises(error, match=words):
+        fastnn.softmax_cross_entropy(Z, **{"targets": [0, 1], "grad_out": gradient} | keywords)
+    assert (gradient == 7).all()
+
+
+def test_read_only_outputs_raise():
+    out = np.zeros((2, 3))
+    out.flags.writeable = False
+    with pytest.raises(ValueError, match="out is read-only"):
+        fastnn.softmax(Z, out=out)
+    with pytest.raises(ValueError, match="grad_out is read-only"):
+        fastnn.softmax_cross_entropy(Z, [0, 1], grad_out=out)
+
+
+# --- the entry over typed memoryviews --------------------------------------------------------------------------------
+@pytest.mark.kernels
+def test_memoryview_entry_checks_shapes():
+    from fastnn._kernels import losses
+
+    ok, short = np.zeros((4, 3)), np.zeros((3, 3))
+    index = np.zeros(4, np.int64)
+    losses.softmax(ok, memoryview(np.ones((4, 3))))
+    np.testing.assert_allclose(ok, 1 / 3)
+    for call in (
+        lambda: losses.softmax(short, ok),
+        lambda: losses.logsumexp(short[0], ok),
+        lambda: losses.softmax_backward(ok, short, ok),
+        lambda: losses.log_softmax_backward(short, ok, ok),
+        lambda: losses.softmax_cross_entropy(ok, index, gradient=short),
+        lambda: losses.softmax_cross_entropy(ok, index, losses=short[0]),
+        lambda: losses.softmax_cross_entropy(ok, index[1:]),
+        lambda: losses.softmax_cross_entropy(ok, None, short),
+        lambda: losses.softmax_cross_entropy(ok, index, None, np.ones(4)),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            call()
+    for targets in ((index, ok), (None, None)):
+        with pytest.raises(TypeError, match="an index or probabilities"):
+            losses.softmax_cross_entropy(ok, *targets)
+    with pytest.raises(IndexError, match="targets hold 3"):
+        losses.softmax_cross_entropy(ok, index + 3)

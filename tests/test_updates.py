@@ -1,0 +1,258 @@
+"""Optimiser updates: values, options, layouts, and arrays they must refuse."""
+
+import inspect
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import reference
+
+DTYPES = [np.float32, np.float64]
+SIZES = [0, 1, 2, 15, 16, 17, 63, 64, 65, 127, 129, 1000]
+COMMON = {"weight_decay": [0.0, 0.1], "maximize": [False, True]}
+EPS = {"eps": [1e-8, 1e-2], "eps_inside": [False, True]}
+
+# name, its state arrays, the step where it is positional, the options to combine, tolerance in units of precision
+CASES = [
+    ("sgd_update", [], [], {}, 2),
+    ("momentum_update", ["velocity"], [], {"nesterov": [False, True], "ema": [False, True], "step": [None, 1, 2]}, 4),
+    ("momentum_update", ["velocity"], [], {"dampening": [0.3], "momentum": [0.0, 0.5], "step": [None, 1]}, 4),
+    ("adagrad_update", ["sum_sq"], [], EPS, 4),
+    ("rmsprop_update", ["square_avg"], [], EPS | {"alpha": [0.99, 0.5]}, 4),
+    ("rmsprop_update", ["square_avg", "grad_avg"], [], EPS, 16),
+    ("adam_update", ["m", "v"], [1], {"decoupled": [False, True]}, 4),
+    ("adam_update", ["m", "v"], [1000], {"beta1": [0.0, 0.9], "beta2": [0.5, 0.999], "eps": [1e-2]}, 4),
+]
+UPDATES = sorted({(name, tuple(state), (1,) if at else ()) for name, state, at, _, _ in CASES})
+
+
+def arrays(rng, name, state, shape, dtype=np.float64):
+    """Make param, grad and a state that earlier steps may have left."""
+    made = {"param": rng.normal(size=shape), "grad": rng.normal(size=shape)}
+    made |= {s: rng.random(shape) for s in state}
+    if "grad_avg" in made:
+        made["grad_avg"] *= 0.3 * np.sqrt(made["square_avg"])
+    return {k: np.asarray(v, dtype) for k, v in made.items()}
+
+
+def update(functions, name, made, at, **options):
+    """Call an update on arrays by name; `at` holds the step where that is a positional argument."""
+    if "grad_avg" in made:
+        options |= {"centered": True, "grad_avg": made["grad_avg"]}
+    getattr(functions, name)(*(v for k, v in made.items() if k != "grad_avg"), *at, **options)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "state", "at", "options", "units"), CASES)
+def test_values(isa, rng, name, state, at, options, units, dtype):
+    options = options | COMMON
+    eps = np.finfo(dtype).eps
+    for values in itertools.product(*options.values()):
+        chosen = dict(zip(options, values, strict=True))
+        for n in SIZES if not any(values[-2:]) else (65,):
+            ours = arrays(rng, name, state, n, dtype)
+            before, truth = ours["grad"].copy(), {k: v.astype(np.float64) for k, v in ours.items()}
+            update(fastnn, name, ours, at, lr=0.05, **chosen)
+            update(reference, name, truth, at, lr=0.05, **chosen)
+            np.testing.assert_array_equal(ours["grad"], before)
+            for k, v in ours.items():
+                np.testing.assert_allclose(v, truth[k], rtol=units * eps, atol=units * eps, err_msg=f"{k} {chosen}")
+
+
+def step_by_hand(param, grad, moments, t):
+    """Adam as its authors write it, on one number."""
+    m, v = (0.9 * moments[0] + 0.1 * grad, 0.999 * moments[1] + 0.001 * grad**2)
+    return param - 0.1 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8), (m, v)
+
+
+@pytest.mark.parametrize("functions", [fastnn, reference])
+def test_by_hand(functions):
+    """Numbers worked out with pencil and paper, the twin included."""
+
+    def after(name, *args, **options):
+        made = [np.array([a]) for a in args]
+        getattr(functions, name)(*made, **options)
+        return [m.item() for m in made]
+
+    near = lambda *numbers: pytest.approx(list(numbers), rel=1e-14)
+    assert after("sgd_update", 1.0, 2.0, lr=0.25) == near(0.5, 2)
+    assert after("sgd_update", 1.0, 2.0, lr=0.25, weight_decay=0.5) == near(0.375, 2)
+    assert after("sgd_update", 1.0, 2.0, lr=0.25, maximize=True) == near(1.5, 2)
+    # velocity 0.9 * 4 + 2 = 5.6; Nesterov 2 + 0.9 * 5.6 = 7.04
+    assert after("momentum_update", 1.0, 2.0, 4.0, lr=0.25) == near(-0.4, 2, 5.6)
+    assert after("momentum_update", 1.0, 2.0, 4.0, lr=0.25, nesterov=True) == near(-0.76, 2, 5.6)
+    assert after("momentum_update", 1.0, 2.0, 4.0, lr=0.25, dampening=0.5) == near(-0.15, 2, 4.6)
+    assert after("momentum_update", 1.0, 2.0, 4.0, lr=0.25, ema=True) == near(0.05, 2, 3.8)
+    assert after("momentum_update", 1.0, 2.0, math.nan, lr=0.25, dampening=0.5, step=1) == near(0.5, 2, 2)
+    # sum 4 + 5 = 9
+    assert after("adagrad_update", 1.0, 2.0, 5.0, lr=0.25, eps=0) == near(1 - 0.5 / 3, 2, 9)
+    assert after("adagrad_update", 1.0, 2.0, 5.0, lr=0.25, eps=1.0) == near(0.875, 2, 9)
+    assert after("adagrad_update", 1.0, 2.0, 5.0, lr=0.25, eps=7.0, eps_inside=True) == near(0.875, 2, 9)
+    # 0.75 * 4 + 0.25 * 4 = 4
+    assert after("rmsprop_update", 1.0, 2.0, 4.0, lr=0.25, alpha=0.75, eps=0) == near(0.75, 2, 4)
+    assert after("rmsprop_update", 1.0, 2.0, 4.0, lr=0.25, alpha=0.75, eps=2.0) == near(0.875, 2, 4)
+    assert after("rmsprop_update", 1.0, 2.0, 4.0, lr=0.25, alpha=0.75, eps=12.0, eps_inside=True) == near(0.875, 2, 4)
+    made = [np.array([a]) for a in (1.0, 2.0, 4.0, 1.0)]  # mean 1.25, variance 4 - 1.5625
+    functions.rmsprop_update(*made[:3], lr=0.25, alpha=0.75, eps=0, centered=True, grad_avg=made[3])
+    assert [m.item() for m in made] == near(1 - 0.5 / math.sqrt(2.4375), 2, 4, 1.25)
+
+    param, moments = 1.0, (0.0, 0.0)
+    made = [np.array([a]) for a in (1.0, 0.0, 0.0, 0.0)]
+    for t, grad in enumerate((2.0, -1.0, 0.5), 1):
+        param, moments = step_by_hand(param, grad, moments, t)
+        made[1][0] = grad
+        functions.adam_update(*made, t, lr=0.1)
+        assert made[0].item() == pytest.approx(param, rel=1e-13)
+    # the first step goes lr whatever the gradient; AdamW shrinks the parameter besides
+    assert after("adam_update", 1.0, 5.0, 0.0, 0.0, step=1, lr=0.1, eps=0) == near(0.9, 5, 0.5, 0.025)
+    assert after("adam_update", 1.0, 5.0, 0.0, 0.0, step=1, lr=0.1, eps=0, weight_decay=0.5, decoupled=True) == near(
+        0.85, 5, 0.5, 0.025
+    )
+
+
+@pytest.mark.parametrize(("name", "state", "at"), UPDATES)
+def test_zero_gradients_leave_a_fresh_parameter_alone(isa, name, state, at):
+    """No 0 / 0: eps stands under the division, and nothing warns."""
+    made = {k: np.zeros(70, np.float32) for k in ("param", "grad", *state)}
+    made["param"][:] = 3
+    with np.errstate(all="raise"):
+        update(fastnn, name, made, at, lr=0.1)
+    assert (made["param"] == 3).all()
+
+
+def test_special_values_stay_in_their_place(isa):
+    for bad in (np.inf, -np.inf, np.nan, 1e30):
+        p, g, m, v = np.ones(100), np.full(100, 0.5), np.zeros(100), np.zeros(100)
+        g[67] = bad
+        with np.errstate(all="raise"):
+            fastnn.adam_update(p.astype("f"), g.astype("f"), m.astype("f"), v.astype("f"), 1)
+            fastnn.adam_update(p, g, m, v, 1)
+        others = np.arange(100) != 67
+        np.testing.assert_allclose(p[others], 0.999, rtol=1e-7)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("name", "state", "at"), UPDATES)
+def test_an_element_does_not_depend_on_its_place(isa, rng, name, state, at, dtype):
+    start = arrays(rng, name, state, 300, dtype)
+    every = {k: v.copy() for k, v in start.items()}
+    update(fastnn, name, every, at, lr=0.05, weight_decay=0.1)
+    for part in (slice(0, 1), slice(1, 64), slice(3, 70), slice(299, 300)):
+        made = {k: v.copy()[part] for k, v in start.items()}
+        update(fastnn, name, made, at, lr=0.05, weight_decay=0.1)
+        for k, v in made.items():
+            np.testing.assert_array_equal(v, every[k][part])
+
+
+@pytest.mark.parametrize(("name", "state", "at"), UPDATES)
+@pytest.mark.parametrize("shape", [(), (1,), (3, 5), (1, 7), (2, 3, 4), (0, 3)])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_shapes_and_orders(rng, name, state, at, shape, order):
+    truth = arrays(rng, name, state, shape)
+    made = {k: np.array(v, order=order) for k, v in truth.items()}
+    made["grad"].flags.writeable = False
+    update(fastnn, name, made, at, lr=0.05)
+    update(reference, name, truth, at, lr=0.05)
+    for k, v in made.items():
+        np.testing.assert_allclose(v, truth[k], rtol=1e-14)
+    for k, v in truth.items():  # slices of larger arrays are dense too
+        made[k] = np.stack([v, v])[1, ...]
+    update(fastnn, name, made, at, lr=0.05)
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+def read_only(x):
+    x.flags.writeable = False
+    return x
+
+
+def overlapping(made, name):
+    both = np.zeros(5)
+    return made | {"param": both[:4], name: both[1:]}
+
+
+# name of the argument, what becomes of the arrays, the error, its words
+SPOILT = [
+    (lambda made, k: made | {k: made[k].tolist()}, TypeError, "{} is a list, expected a NumPy array"),
+    (lambda made, k: made | {k: made[k].astype("f2")}, TypeError, "{} has dtype float16, expected float32 or float64"),
+    (lambda made, k: made | {k: made[k].astype(">f8")}, TypeError, "{} has dtype >f8"),
+    (lambda made, k: made | {k: np.zeros(3)}, ValueError, r"{} has shape \(3,\), expected \(4,\)"),
+    (lambda made, k: made | {k: made[k].reshape(2, 2)}, ValueError, r"{} has shape \(2, 2\), expected \(4,\)"),
+    (lambda made, k: made | {k: np.zeros(8)[::2]}, ValueError, "{} is not contiguous"),
+    (lambda made, k: made | {k: np.zeros(33, "u1")[1:].view("f8")}, ValueError, "{} is not aligned in memory"),
+    (lambda made, k: made | {k: made[k].astype("f4")}, TypeError, "{} has dtype float32, expected float64"),
+    (overlapping, ValueError, "param and {} overlap"),
+]
+
+
+@pytest.mark.parametrize(("spoil", "error", "words"), SPOILT, ids=[words for _, _, words in SPOILT])
+@pytest.mark.parametrize(("name", "state", "at"), UPDATES)
+def test_unfit_arrays_raise_and_nothing_is_written(rng, name, state, at, spoil, error, words):
+    for k in ("grad", *state):
+        made = spoil(arrays(rng, name, state, 4), k)
+        before = {k: np.array(v) for k, v in made.items()}
+        with pytest.raises(error, match=words.format(k)):
+            update(fastnn, name, made, at, lr=0.05)
+        for key, value in made.items():
+            np.testing.assert_array_equal(value, before[key])
+
+
+@pytest.mark.parametrize(("name", "state", "at"), UPDATES)
+def test_read_only_and_mixed_orders_raise(rng, name, state, at):
+    for k in ("param", *state):
+        made = arrays(rng, name, state, (3, 4))
+        with pytest.raises(ValueError, match=f"{k} is read-only"):
+            update(fastnn, name, made | {k: read_only(made[k])}, at, lr=0.05)
+    for k in ("grad", *state):
+        made = arrays(rng, name, state, (3, 4))
+        with pytest.raises(ValueError, match=f"{k} is in Fortran order and param is not"):
+            update(fastnn, name, made | {k: np.asfortranarray(made[k])}, at, lr=0.05)
+        with pytest.raises(ValueError, match=f"param and {k} overlap"):
+            update(fastnn, name, made | {"param": made[k]}, at, lr=0.05)
+
+
+def test_options_that_contradict_each_other_raise():
+    p, g, s = np.zeros(3), np.ones(3), np.zeros((2, 3))
+    adam = lambda step: fastnn.adam_update(p, g, *s, step)
+    for call, error, words in [
+        (lambda: adam(0), ValueError, "step is 0, expected at least 1"),
+        (lambda: adam(1.5), TypeError, "step is 1.5, expected a whole number"),
+        (lambda: fastnn.momentum_update(p, g, s[0], lr=1, step=0), ValueError, "step is 0"),
+        (
+            lambda: fastnn.momentum_update(p, g, s[0], lr=1, dampening=0.1, nesterov=True),
+            ValueError,
+            "dampening is 0.1",
+        ),
+        (lambda: fastnn.momentum_update(p, g, s[0], lr=1, dampening=0.1, ema=True), ValueError, "dampening is 0.1"),
+        (lambda: fastnn.rmsprop_update(p, g, s[0], lr=1, centered=True), ValueError, "grad_avg"),
+        (lambda: fastnn.rmsprop_update(p, g, s[0], lr=1, grad_avg=s[1]), ValueError, "grad_avg"),
+        (lambda: fastnn.sgd_update(p, g), TypeError, "lr"),
+    ]:
+        with pytest.raises(error, match=words):
+            call()
+    assert not p.any()
+
+
+def test_signatures_and_defaults_are_those_of_the_twin():
+    for name in {case[0] for case in CASES}:
+        assert inspect.signature(getattr(fastnn, name)) == inspect.signature(getattr(reference, name))
+
+
+@pytest.mark.kernels
+def test_memoryview_entry_checks_arrays():
+    from fastnn._kernels import updates
+
+    p, g, m, v = np.ones((4, 5))
+    updates.adam_update(p, memoryview(read_only(g)), m, v, 1, 0.5, 0.9, 0.999, 1e-8, 0, False, False)
+    np.testing.assert_allclose(m, 1)
+    for arrays in ((p, g[1:], m, v), (p, g, m[1:], v), (p, g, m, v[1:])):
+        with pytest.raises(ValueError, match="has length 5, expected the same"):
+            updates.adam_update(*arrays, 1, 0.5, 0.9, 0.999, 1e-8, 0, False, False)
+    with pytest.raises(ValueError, match="overlap"):
+        updates.adam_update(p, g, m, m, 1, 0.5, 0.9, 0.999, 1e-8, 0, False, False)
+    with pytest.raises(ValueError, match="read-only"):
+        updates.sgd_update(g, p, 0.5, 0, False)
