@@ -31,6 +31,7 @@ from numpy import (
     minimum,
     multiply,
     negative,
+    sqrt,
     square,
     subtract,
 )
@@ -466,3 +467,218 @@ def gelu_tanh_derivative(x, y):
 
 
 gelu_tanh_backward = partial(times_dy, gelu_tanh_derivative)
+
+
+# --- softmax family: short rows are quicker transposed, where a reduction works on whole rows -------------------------
+
+
+class Rows:
+    """x - max, exp of it and its sums, in y; the sums by BLAS."""
+
+    def __init__(self, x, y):
+        n, classes = x.shape
+        self.x, self.y = x, y
+        self.peak, self.total, self.ones = np.empty((n, 1), x.dtype), np.empty(n, x.dtype), np.ones(classes, x.dtype)
+        self.spread, self.first, self.stride = self.total[:, None], np.arange(n) * classes, 1
+
+    def shift(self):
+        return subtract(self.x, np.maximum.reduce(self.x, 1, None, self.peak, True), self.y)
+
+    def sum(self, y):
+        return np.dot(y, self.ones, self.total)
+
+    def finish(self):
+        pass
+
+
+class Columns:
+    """The same on a transposed copy, which `finish` copies back."""
+
+    def __init__(self, x, y):
+        n, classes = x.shape
+        self.x, self.y, self.out = x.T, np.empty((classes, n), x.dtype), y.T
+        self.peak, self.total, self.ones = np.empty(n, x.dtype), np.empty(n, x.dtype), np.ones(classes, x.dtype)
+        self.spread, self.first, self.stride = self.total, np.arange(n), n
+
+    def shift(self):
+        copyto(self.y, self.x)
+        return subtract(self.y, np.maximum.reduce(self.y, 0, None, self.peak), self.y)
+
+    def sum(self, y):
+        return np.dot(self.ones, y, self.total)
+
+    def finish(self):
+        copyto(self.out, self.y)
+
+
+def softmax(x, y):
+    (one,) = constants(x, 1)
+
+    def form(at):
+        def run():
+            divide(one, at.sum(exp(at.shift(), at.y)), at.total)
+            multiply(at.y, at.spread, at.y)
+            at.finish()
+
+        return run
+
+    return form(Rows(x, y)), form(Columns(x, y))
+
+
+def log_softmax(x, y):
+    def form(at):
+        e = np.empty_like(at.y)
+
+        def run():
+            log(at.sum(exp(at.shift(), e)), at.total)
+            subtract(at.y, at.spread, at.y)
+            at.finish()
+
+        return run
+
+    return form(Rows(x, y)), form(Columns(x, y))
+
+
+def logsumexp(x):
+    def form(at):
+        peak, y = at.peak.ravel(), np.empty(len(x), x.dtype)
+        return lambda: add(log(at.sum(exp(at.shift(), at.y)), y), peak, y)
+
+    scratch = np.empty_like(x)
+    return form(Rows(x, scratch)), form(Columns(x, scratch))
+
+
+def softmax_backward(dy, y):
+    """y (dy - sum(y dy))."""
+    dx, ones, total = np.empty_like(y), np.ones(y.shape[1], y.dtype), np.empty(len(y), y.dtype)
+    spread = total[:, None]
+
+    def by_dot():
+        np.dot(multiply(dy, y, dx), ones, total)
+        return multiply(subtract(dy, spread, dx), y, dx)
+
+    def by_vecdot():
+        np.vecdot(dy, y, total)
+        return multiply(subtract(dy, spread, dx), y, dx)
+
+    return by_dot, by_vecdot
+
+
+def log_softmax_backward(dy, y):
+    """dy - exp(y) sum(dy)."""
+    dx, ones, total = np.empty_like(y), np.ones(y.shape[1], y.dtype), np.empty(len(y), y.dtype)
+    spread = total[:, None]
+
+    def run():
+        np.dot(dy, ones, total)
+        return subtract(dy, multiply(exp(y, dx), spread, dx), dx)
+
+    return run
+
+
+def softmax_cross_entropy(logits, targets, out):
+    """The mean over n rows of log(sum) - (x - max)[target], and softmax / n, less 1 / n at the target."""
+    n = len(logits)
+    (share,), shares = constants(logits, 1 / n), np.full(n, 1 / n, logits.dtype)
+
+    def form(at):
+        flat, index = at.y.reshape(-1), np.empty(n, np.int64)
+        picked, logs, stride = np.empty(n, logits.dtype), np.empty(n, logits.dtype), np.asarray(at.stride)
+
+        def run():
+            add(multiply(targets, stride, index) if at.stride > 1 else targets, at.first, index)
+            at.shift()
+            flat.take(index, None, picked, "clip")
+            at.sum(exp(at.y, at.y))
+            loss = np.dot(subtract(log(at.total, logs), picked, logs), shares)
+            divide(share, at.total, at.total)
+            multiply(at.y, at.spread, at.y)
+            flat[index] = subtract(flat.take(index, None, picked, "clip"), share, picked)
+            at.finish()
+            return float(loss), out
+
+        return run
+
+    return form(Rows(logits, out)), form(Columns(logits, out))
+
+
+# --- updates: whole arrays, or for large ones block by block, so that the passes find their operands in the cache -----
+
+BLOCK = 16_384
+
+
+def blocks(prepare):
+    """Make the two forms out of `prepare`, which returns the call that updates the arrays it is given."""
+
+    def forms(*arrays):
+        whole = prepare(*arrays)
+        if arrays[0].size <= BLOCK:
+            return whole
+        starts = range(0, arrays[0].size, BLOCK)
+        calls = [prepare(*(a[start : start + BLOCK] for a in arrays)) for start in starts]
+
+        def block_by_block():
+            for call in calls:
+                call()
+
+        return whole, block_by_block
+
+    return forms
+
+
+@blocks
+def sgd_update(param, grad):
+    (lr,), t = constants(param, 0.01), np.empty_like(param)
+    return lambda: subtract(param, multiply(grad, lr, t), param)
+
+
+@blocks
+def momentum_update(param, grad, velocity):
+    (lr, momentum), t = constants(param, 0.01, 0.9), np.empty_like(param)
+
+    def run():
+        add(multiply(velocity, momentum, velocity), grad, velocity)
+        subtract(param, multiply(velocity, lr, t), param)
+
+    return run
+
+
+@blocks
+def adagrad_update(param, grad, sum_sq):
+    (lr, eps), t = constants(param, 0.01, 1e-10), np.empty_like(param)
+
+    def run():
+        add(sum_sq, square(grad, t), sum_sq)
+        divide(grad, add(sqrt(sum_sq, t), eps, t), t)
+        subtract(param, multiply(t, lr, t), param)
+
+    return run
+
+
+@blocks
+def rmsprop_update(param, grad, square_avg):
+    (lr, alpha, gain, eps), t = constants(param, 0.01, 0.99, 1 - 0.99, 1e-8), np.empty_like(param)
+
+    def run():
+        multiply(square_avg, alpha, square_avg)
+        add(square_avg, multiply(square(grad, t), gain, t), square_avg)
+        divide(grad, add(sqrt(square_avg, t), eps, t), t)
+        subtract(param, multiply(t, lr, t), param)
+
+    return run
+
+
+@blocks
+def adam_update(param, grad, m, v):
+    """The corrections for bias go into the learning rate and eps."""
+    root = (1 - 0.999**10) ** 0.5
+    (beta1, gain1, beta2, gain2) = constants(param, 0.9, 1 - 0.9, 0.999, 1 - 0.999)
+    (lr, eps), t = constants(param, 1e-3 * root / (1 - 0.9**10), 1e-8 * root), np.empty_like(param)
+
+    def run():
+        add(multiply(m, beta1, m), multiply(grad, gain1, t), m)
+        add(multiply(v, beta2, v), multiply(square(grad, t), gain2, t), v)
+        divide(m, add(sqrt(v, t), eps, t), t)
+        subtract(param, multiply(t, lr, t), param)
+
+    return run

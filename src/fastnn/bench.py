@@ -63,11 +63,16 @@ def tuned_forms(row, suffix=""):
     prepare = getattr(tuned_numpy, row.name + suffix, None)
     if prepare is None:
         return []
-    variables = row.variables()
-    made = ", ".join(name for name in row.results.split(", ") if name not in variables)
-    calls = prepare(*variables.values())
-    statement = f"{made} = call()" if made else "call()"
-    return [(statement, variables | {"call": call}) for call in (calls if isinstance(calls, tuple) else (calls,))]
+    made = [name for name in row.results.split(", ") if name not in row.variables()]
+    statement = f"{', '.join(made)} = call()" if made else "call()"
+    forms = []
+    while True:  # each form gets variables of its own
+        variables = row.variables()
+        calls = prepare(*variables.values())
+        calls = calls if isinstance(calls, tuple) else (calls,)
+        if len(forms) == len(calls):
+            return forms
+        forms.append((statement, variables | {"call": calls[len(forms)]}))
 
 
 def limit(row):
@@ -109,7 +114,64 @@ def _activation(name, dtype, n):
     yield Row("activations", f, dtype, str(n), f"F.{f}(dy, saved, out=dx)", "dx", draw_backward, copy)
 
 
-_ROWS = {"activations": _activations}
+LOSS_SHAPES = ((32, 10), (128, 10), (32, 1000))
+
+
+def _losses():
+    dtype = "float32"
+    for shape in LOSS_SHAPES:
+
+        def draw(*keys, shape=shape):
+            rng = np.random.default_rng(0)
+            v = {key: (3 * rng.standard_normal(shape)).astype(dtype) for key in keys}
+            if "targets" in v:
+                v["targets"] = rng.integers(0, shape[1], shape[0])
+            return v
+
+        def row(name, arguments, results, keys, limit, shape=shape, draw=draw):
+            made = f"{results} = " if "out" not in arguments or "," in results else ""
+            size = "x".join(map(str, shape))
+            return Row("losses", name, dtype, size, f"{made}F.{name}({arguments})", results, lambda: draw(*keys), limit)
+
+        yield row("softmax", "x, out=y", "y", "xy", "np.copyto(y, x)")
+        yield row("log_softmax", "x, out=y", "y", "xy", "np.copyto(y, x)")
+        yield row("logsumexp", "x", "y", "x", "x.max()")
+        yield row("softmax_backward", "dy, y", "dx", ("dy", "y"), "np.add(dy, y)")
+        yield row("log_softmax_backward", "dy, y", "dx", ("dy", "y"), "np.add(dy, y)")
+        yield row(
+            "softmax_cross_entropy",
+            "logits, targets, grad_out=out",
+            "loss, dlogits",
+            ("logits", "targets", "out"),
+            "np.copyto(out, logits)",
+        )
+
+
+UPDATES = {
+    "sgd_update": ("lr=0.01", ()),
+    "momentum_update": ("lr=0.01", ("velocity",)),
+    "adagrad_update": ("lr=0.01", ("sum_sq",)),
+    "rmsprop_update": ("lr=0.01", ("square_avg",)),
+    "adam_update": ("10, lr=1e-3", ("m", "v")),
+}
+
+
+def _updates():
+    for name, (numbers, state) in UPDATES.items():
+        for n in (1000, 1_000_000):
+
+            def draw(n=n, state=state):
+                rng = np.random.default_rng(0)
+                return {key: np.abs(rng.standard_normal(n, "f")) for key in ("param", "grad", *state)}
+
+            # one addition in place reads two arrays and writes one; each further array is read and written
+            limit = "; ".join(["np.add(param, grad, out=param)", *(f"np.negative({s}, out={s})" for s in state)])
+            arrays = ", ".join(("param", "grad", *state))
+            results = ", ".join(("param", *state))
+            yield Row("updates", name, "float32", str(n), f"F.{name}({arrays}, {numbers})", results, draw, limit)
+
+
+_ROWS = {"activations": _activations, "losses": _losses, "updates": _updates}
 
 
 def main():
