@@ -4,3 +4,5 @@
 FNN_ACTIVATIONS(KERNELS)
 #include "losses.h"
 #include "updates.h"
+#include "gemm.h"
+#include "embedding.h"

@@ -94,6 +94,18 @@ typedef struct {
     fnn_row_kernel *rows[FNN_N_ROW_OPS];
     fnn_cross_entropy *softmax_cross_entropy;
     fnn_update *updates[FNN_N_UPDATES];
+    /* gemm.h: matrices whose rows lie `..._row` numbers apart, and panels that pack() makes of a right factor */
+    void (*transpose)(void *out, const void *in, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t out_row,
+                      ptrdiff_t in_row);
+    void (*pack)(void *panels, const void *b, ptrdiff_t depth, ptrdiff_t n, ptrdiff_t row, ptrdiff_t column);
+    void (*product)(void *out, const void *init, const void *a, const void *panels, ptrdiff_t m, ptrdiff_t n,
+                    ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row);
+    void (*matmul)(void *out, const void *init, const void *a, const void *b, ptrdiff_t m, ptrdiff_t n,
+                   ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row, ptrdiff_t row,
+                   ptrdiff_t column);
+    void (*matvec)(void *out, const void *w, const void *a, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t w_row);
+    /* embedding.h: out += in */
+    void (*accumulate)(void *out, const void *in, ptrdiff_t n);
 } fnn_real;
 
 typedef struct {
@@ -102,6 +114,9 @@ typedef struct {
     void (*from_half)(float *out, const uint16_t *in, ptrdiff_t n);
     void (*to_half)(uint16_t *out, const float *in, ptrdiff_t n);
 } fnn_kernels;
+
+/* Numbers that the panels of a right factor (depth, n) take, whatever the instruction set. */
+static inline ptrdiff_t fnn_pack_workspace(ptrdiff_t depth, ptrdiff_t n) { return depth * ((n + 31) / 32 * 32); }
 
 /* Runs task(context, 0 .. blocks - 1), on several threads if there are; how blocks are cut must depend on the
    problem alone. Worth it from about 100 microseconds of work. */

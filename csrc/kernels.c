@@ -84,6 +84,12 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .rows = {FNN_ROW_OPS(ROWS_##sfx)},                      \
         .softmax_cross_entropy = softmax_cross_entropy_##sfx,   \
         .updates = {FNN_UPDATES(UPDATES_##sfx)},                \
+        .transpose = transpose_##sfx,                           \
+        .pack = pack_##sfx,                                     \
+        .product = product_##sfx,                               \
+        .matmul = matmul_##sfx,                                 \
+        .matvec = matvec_##sfx,                                 \
+        .accumulate = accumulate_##sfx,                         \
     }
 
 const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {

@@ -55,12 +55,24 @@ cdef extern from "fastnn.h" nogil:
         fnn_row_kernel *rows[FNN_N_ROW_OPS]
         fnn_cross_entropy *softmax_cross_entropy
         fnn_update *updates[FNN_N_UPDATES]
+        void (*transpose)(
+            void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*pack)(void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*product)(
+            void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*matmul)(
+            void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*matvec)(void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*accumulate)(void *, const void *, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_kernels:
         const char *isa
         fnn_real f32
         fnn_real f64
         void (*from_half)(float *, const uint16_t *, Py_ssize_t) noexcept nogil
         void (*to_half)(uint16_t *, const float *, Py_ssize_t) noexcept nogil
+    Py_ssize_t fnn_pack_workspace(Py_ssize_t, Py_ssize_t)
     ctypedef void fnn_task(void *, Py_ssize_t) noexcept nogil
     void fnn_parallel(fnn_task *, void *, Py_ssize_t)
     int fastnn_get_num_threads()

@@ -1,9 +1,18 @@
 """The compiled functions: dtype, axis, `out` and documentation around the kernels."""
 
-from fastnn.ops import activations, losses, regularization, updates
+from fastnn.ops import activations, embedding, losses, recurrent, regularization, updates
 from fastnn.ops.activations import *
+from fastnn.ops.embedding import *
 from fastnn.ops.losses import *
+from fastnn.ops.recurrent import *
 from fastnn.ops.regularization import *
 from fastnn.ops.updates import *
 
-__all__ = [*activations.__all__, *losses.__all__, *regularization.__all__, *updates.__all__]
+__all__ = [
+    *activations.__all__,
+    *embedding.__all__,
+    *losses.__all__,
+    *recurrent.__all__,
+    *regularization.__all__,
+    *updates.__all__,
+]

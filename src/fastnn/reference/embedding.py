@@ -34,7 +34,7 @@ def embedding_lookup_backward(dy, indices, num_embeddings, *, add_to=None):
     else:
         check_out(add_to, shape, dy.dtype, "add_to")
         gradient = add_to.astype(working(dy.dtype))
-    np.add.at(gradient, indices.ravel(), dy.reshape(-1, shape[1]).astype(gradient.dtype))
+    np.add.at(gradient, indices.ravel(), dy.reshape(indices.size, shape[1]).astype(gradient.dtype))
     if add_to is None:
         return gradient.astype(dy.dtype, copy=False)
     add_to[...] = gradient

@@ -1,0 +1,241 @@
+/* Matrix products in register blocks. Included once per REAL by kernels.c.
+   The right factor is laid in panels of `panel_width` columns: row after row, zeros for the columns that it lacks. The left
+   one is read in rows, as it is. A tile of the result stays in registers over the whole depth, each sum in one
+   accumulator and in the order of k, so that a result depends neither on its place nor on how the rest is cut. */
+#ifndef FNN_VECTOR
+#if defined(__AVX512F__)
+#define FNN_VECTOR 64 /* bytes */
+#define FNN_TILE_ROWS 12 /* with 2 vectors 24 sums of 32 registers: 253 of 256 GFLOP/s on a Zen 5 */
+#elif defined(__AVX__)
+#define FNN_VECTOR 32
+#define FNN_TILE_ROWS 6 /* 12 sums of 16 registers: 126 of 128 */
+#else
+#define FNN_VECTOR 16
+#define FNN_TILE_ROWS 6
+#endif
+#endif
+
+#if FNN_IS_DOUBLE
+typedef int64_t F(integer);
+#else
+typedef int32_t F(integer);
+#endif
+#define FNN_VECTOR_OF(type) type __attribute__((vector_size(FNN_VECTOR), aligned(sizeof(REAL)), may_alias))
+typedef FNN_VECTOR_OF(REAL) F(vector);
+typedef FNN_VECTOR_OF(F(integer)) F(integers);
+#undef FNN_VECTOR_OF
+enum { F(lanes) = FNN_VECTOR / sizeof(REAL), F(panel_width) = 2 * F(lanes) };
+enum { F(panel_depth) = 32768 / (F(panel_width) * sizeof(REAL)) }; /* rows of a panel that fill 32 KB */
+
+/* out = init + a @ panels, a tile of rows x vectors; `stride` leads from one panel to the next. */
+FNN_INLINE void F(tile)(const int rows, const int vectors, REAL *out, const REAL *init, const REAL *a,
+                        const REAL *panels, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row, ptrdiff_t stride,
+                        ptrdiff_t depth)
+{
+    F(vector) sum[FNN_TILE_ROWS][8], b[8];
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 16
+        for (int v = 0; v < vectors; v++) sum[r][v] = *(const F(vector) *)(init + r * init_row + v * F(lanes));
+    for (ptrdiff_t k = 0; k < depth; k++, panels += F(panel_width)) {
+#pragma GCC unroll 16
+        for (int v = 0; v < vectors; v++) b[v] = *(const F(vector) *)(panels + v / 2 * stride + v % 2 * F(lanes));
+#pragma GCC unroll 16
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 16
+            for (int v = 0; v < vectors; v++) sum[r][v] += a[r * a_row + k] * b[v];
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 16
+        for (int v = 0; v < vectors; v++) *(F(vector) *)(out + r * out_row + v * F(lanes)) = sum[r][v];
+}
+
+/* The tiles: lower ones are wider, since a sum is ready for its next term only after four cycles. */
+static void F(any_tile)(int rows, int vectors, REAL *out, const REAL *init, const REAL *a, const REAL *panels,
+                        ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row, ptrdiff_t stride, ptrdiff_t depth)
+{
+    switch (rows * 8 + vectors - 1) {
+#define TILE(rows, vectors)                                                                                      \
+    case rows * 8 + vectors - 1:                                                                                 \
+        F(tile)(rows, vectors, out, init, a, panels, out_row, init_row, a_row, stride, depth);                   \
+        break;
+        TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(1, 7) TILE(1, 8)
+        TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(2, 4) TILE(3, 1) TILE(3, 2) TILE(3, 3) TILE(3, 4)
+        TILE(4, 1) TILE(4, 2) TILE(5, 1) TILE(5, 2) TILE(6, 1) TILE(6, 2)
+#if FNN_TILE_ROWS == 12
+        TILE(7, 1) TILE(7, 2) TILE(8, 1) TILE(8, 2) TILE(9, 1) TILE(9, 2)
+        TILE(10, 1) TILE(10, 2) TILE(11, 1) TILE(11, 2) TILE(12, 1) TILE(12, 2)
+#endif
+#undef TILE
+    }
+}
+
+/* out (m, n) = init + a (m, depth) @ panels; out may be init; an init_row of 0 repeats the first row. */
+static void F(product)(void *out_, const void *init_, const void *a_, const void *panels_, ptrdiff_t m, ptrdiff_t n,
+                       ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row)
+{
+    REAL *const out = out_, pad[FNN_TILE_ROWS * F(panel_width)];
+    const REAL *const init = init_, *const a = a_, *const panels = panels_;
+    const ptrdiff_t tiles = (m + FNN_TILE_ROWS - 1) / FNN_TILE_ROWS;
+    const ptrdiff_t wide = (m == 1 ? 4 : m <= 3 ? 2 : 1) * F(panel_width), stride = depth * F(panel_width);
+    for (ptrdiff_t j = 0; j < n; j += wide) {
+        const ptrdiff_t columns = n - j < wide ? n - j : wide;
+        const int vectors = (int)((columns + F(lanes) - 1) / F(lanes));
+        for (ptrdiff_t t = 0; t < tiles; t++) {
+            const ptrdiff_t i = m * t / tiles;
+            const int rows = (int)(m * (t + 1) / tiles - i);
+            REAL *const to = out + i * out_row + j;
+            const REAL *const from = init + i * init_row + j, *const left = a + i * a_row;
+            if (columns % F(lanes) == 0) {
+                F(any_tile)(rows, vectors, to, from, left, panels + j * depth, out_row, init_row, a_row, stride, depth);
+                continue;
+            }
+            const ptrdiff_t row = vectors * F(lanes);
+            memset(pad, 0, (size_t)(rows * row) * sizeof(REAL));
+            for (int r = 0; r < rows; r++) memcpy(pad + r * row, from + r * init_row, (size_t)columns * sizeof(REAL));
+            F(any_tile)(rows, vectors, pad, pad, left, panels + j * depth, row, row, a_row, stride, depth);
+            for (int r = 0; r < rows; r++) memcpy(to + r * out_row, pad + r * row, (size_t)columns * sizeof(REAL));
+        }
+    }
+}
+
+/* The elements of a and b by turns, from `start` on. */
+FNN_INLINE F(vector) F(zip)(F(vector) a, F(vector) b, int start)
+{
+#ifdef __clang__
+    F(vector) z;
+    for (int i = 0; i < F(lanes); i++) z[i] = i % 2 ? b[start + i / 2] : a[start + i / 2];
+    return z;
+#else
+    F(integers) order;
+#pragma GCC unroll 16
+    for (int i = 0; i < F(lanes); i++) order[i] = start + i / 2 + i % 2 * F(lanes);
+    return __builtin_shuffle(a, b, order);
+#endif
+}
+
+/* out (columns, rows) = in (rows, columns) turned over: squares of lanes x lanes by log2(lanes) perfect shuffles of
+   their rows, the rest one by one. */
+static void F(transpose)(void *out_, const void *in_, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t out_row,
+                         ptrdiff_t in_row)
+{
+    REAL *const out = out_;
+    const REAL *const in = in_;
+    const ptrdiff_t whole_rows = rows / F(lanes) * F(lanes), whole_columns = columns / F(lanes) * F(lanes);
+    for (ptrdiff_t j = 0; j < whole_columns; j += F(lanes))
+        for (ptrdiff_t i = 0; i < whole_rows; i += F(lanes)) {
+            F(vector) square[2][F(lanes)];
+#pragma GCC unroll 16
+            for (int r = 0; r < F(lanes); r++) square[0][r] = *(const F(vector) *)(in + (i + r) * in_row + j);
+            int from = 0;
+#pragma GCC unroll 4
+            for (int stage = 1; stage < F(lanes); stage *= 2, from = !from)
+#pragma GCC unroll 8
+                for (int r = 0; r < F(lanes) / 2; r++) {
+                    square[!from][2 * r] = F(zip)(square[from][r], square[from][r + F(lanes) / 2], 0);
+                    square[!from][2 * r + 1] = F(zip)(square[from][r], square[from][r + F(lanes) / 2], F(lanes) / 2);
+                }
+#pragma GCC unroll 16
+            for (int r = 0; r < F(lanes); r++) *(F(vector) *)(out + (j + r) * out_row + i) = square[from][r];
+        }
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = i < whole_rows ? whole_columns : 0; j < columns; j++) out[j * out_row + i] = in[i * in_row + j];
+}
+
+/* One panel: `depth` rows of up to panel_width columns, element (k, j) at b[k * row + j * column]. */
+FNN_INLINE void F(pack_panel)(REAL *panel, const REAL *b, ptrdiff_t depth, ptrdiff_t columns, ptrdiff_t row,
+                              ptrdiff_t column)
+{
+    if (columns < F(panel_width)) memset(panel, 0, (size_t)(depth * F(panel_width)) * sizeof(REAL));
+    if (row == 1 && column != 1)
+        F(transpose)(panel, b, columns, depth, F(panel_width), column);
+    else if (columns == F(panel_width))
+        for (ptrdiff_t k = 0; k < depth; k++) memcpy(panel + k * F(panel_width), b + k * row, F(panel_width) * sizeof(REAL));
+    else
+        for (ptrdiff_t k = 0; k < depth; k++)
+            for (ptrdiff_t j = 0; j < columns; j++) panel[k * F(panel_width) + j] = b[k * row + j];
+}
+
+/* All panels of b (depth, n). */
+static void F(pack)(void *panels, const void *b, ptrdiff_t depth, ptrdiff_t n, ptrdiff_t row, ptrdiff_t column)
+{
+    for (ptrdiff_t j = 0; j < n; j += F(panel_width))
+        F(pack_panel)((REAL *)panels + j * depth, (const REAL *)b + j * column, depth,
+                      n - j < F(panel_width) ? n - j : F(panel_width), row, column);
+}
+
+/* out (m, n) = init + a (m, depth) @ b, packed panel by panel in the first cache. */
+static void F(matmul)(void *out, const void *init, const void *a, const void *b, ptrdiff_t m, ptrdiff_t n,
+                      ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row, ptrdiff_t row,
+                      ptrdiff_t column)
+{
+    REAL panel[F(panel_depth) * F(panel_width)] __attribute__((aligned(64)));
+    for (ptrdiff_t j = 0; j < n; j += F(panel_width)) {
+        const ptrdiff_t columns = n - j < F(panel_width) ? n - j : F(panel_width);
+        REAL *const to = (REAL *)out + j;
+        for (ptrdiff_t k = 0; k == 0 || k < depth; k += F(panel_depth)) {
+            const ptrdiff_t part = depth - k < F(panel_depth) ? depth - k : F(panel_depth);
+            F(pack_panel)(panel, (const REAL *)b + k * row + j * column, part, columns, row, column);
+            F(product)(to, k ? to : (const REAL *)init + j, (const REAL *)a + k, panel, m, columns, part, out_row,
+                       k ? out_row : init_row, a_row);
+        }
+    }
+}
+
+/* The sum of the lanes, in halves. */
+FNN_INLINE REAL F(lane_sum)(F(vector) v)
+{
+    REAL lane[F(lanes)];
+    memcpy(lane, &v, sizeof v);
+#pragma GCC unroll 8
+    for (int half = F(lanes) / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
+    return lane[0];
+}
+
+/* The first `n` of the numbers at p, fewer than a vector; what follows is 0, and only read where `readable`. */
+FNN_INLINE F(vector) F(few)(const REAL *p, ptrdiff_t n, int readable)
+{
+    REAL copy[F(lanes)] = {0};
+    if (!readable) {
+        for (ptrdiff_t i = 0; i < n; i++) copy[i] = p[i];
+        p = copy;
+    }
+    F(integers) lane;
+#pragma GCC unroll 16
+    for (int i = 0; i < F(lanes); i++) lane[i] = i;
+    return (F(vector))(*(const F(integers) *)p & (lane < (F(integer))n));
+}
+
+/* `columns` results of matvec: the dot products of a with as many rows of w. */
+FNN_INLINE void F(dots)(const int columns, REAL *out, const REAL *w, const REAL *a, ptrdiff_t depth, ptrdiff_t w_row,
+                        int readable)
+{
+    const ptrdiff_t whole = depth / F(lanes) * F(lanes);
+    F(vector) sum[8];
+#pragma GCC unroll 8
+    for (int j = 0; j < columns; j++) sum[j] = (F(vector)){0};
+    for (ptrdiff_t k = 0; k < whole; k += F(lanes))
+#pragma GCC unroll 8
+        for (int j = 0; j < columns; j++) sum[j] += *(const F(vector) *)(a + k) * *(const F(vector) *)(w + j * w_row + k);
+    if (whole < depth) {
+        const F(vector) rest = F(few)(a + whole, depth - whole, 0);
+#pragma GCC unroll 8
+        for (int j = 0; j < columns; j++) sum[j] += rest * F(few)(w + j * w_row + whole, depth - whole, readable);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < columns; j++) out[j] += F(lane_sum)(sum[j]);
+}
+
+/* out (n) += w (n, depth) @ a: one row against weights as they lie. */
+static void F(matvec)(void *out_, const void *w_, const void *a, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t w_row)
+{
+    REAL *out = out_;
+    const REAL *w = w_, *const end = w + (n - 1) * w_row + depth;
+    ptrdiff_t j = 0;
+    for (; j + 8 <= n; j += 8, w += 8 * w_row)
+        F(dots)(8, out + j, w, a, depth, w_row, end - (w + 7 * w_row + depth / F(lanes) * F(lanes)) >= F(lanes));
+    for (; j < n; j++, w += w_row) F(dots)(1, out + j, w, a, depth, w_row, 0);
+}

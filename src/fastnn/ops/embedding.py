@@ -1,0 +1,138 @@
+"""Embeddings: rows gathered by index, their gradients scattered back."""
+
+import operator
+
+import numpy as np
+
+from fastnn._checks import as_float, check_out, check_shape, row_indices, working
+from fastnn._kernels import embedding as kernels
+from fastnn.ops._arrays import by_dtype, dense
+
+__all__ = ["embedding_lookup", "embedding_lookup_backward"]
+
+_BACKWARD = by_dtype(kernels.embedding_lookup_backward)
+
+
+def _flat(indices, rows):
+    """Return the indices as the kernels want them, which check their range, and their shape."""
+    indices = np.asarray(indices)
+    if indices.dtype.kind != "i":  # unsigned ones may not fit int64; others are an error
+        indices = row_indices(indices, rows)
+    return dense(indices.astype(np.int64, copy=False).reshape(-1)), indices.shape
+
+
+def embedding_lookup(weight, indices):
+    """Return weight[indices], one row an index.
+
+    Parameters
+    ----------
+    weight : array_like (num_embeddings, embedding_dim)
+    indices : array_like (...) of integers
+        Each from 0 to num_embeddings - 1: negative ones do not count from the end.
+
+    Returns
+    -------
+    ndarray (..., embedding_dim)
+        A copy, of the dtype of `weight`; float64 for integers and bool.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range; the message names it.
+    TypeError
+        If the indices are not integers, or `weight` is complex or holds objects.
+    ValueError
+        If `weight` is not a matrix.
+
+    Notes
+    -----
+    The product of a one-hot vector and a matrix is a row of the matrix: E.T @ onehot(k) = E[k] (word embeddings in
+    Ng's course 5).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> weight = np.array([[0.0, 0.5], [1.0, 1.5], [2.0, 2.5]])
+    >>> fastnn.embedding_lookup(weight, [2, 0])
+    array([[2. , 2.5],
+           [0. , 0.5]])
+    """
+    weight = as_float(weight, "weight")
+    if weight.ndim != 2:
+        raise ValueError(f"weight has shape {weight.shape}, expected (num_embeddings, embedding_dim)")
+    rows, size = weight.shape
+    indices, shape = _flat(indices, rows)
+    out = np.empty((*shape, size), weight.dtype)
+    if weight.strides[1] != weight.itemsize or size == 0:
+        weight = np.ascontiguousarray(weight)
+    kernels.embedding_lookup(
+        out.reshape(len(indices), size).view(np.uint8) if size else np.empty((len(indices), 0), np.uint8),
+        weight.view(np.uint8) if size else np.empty((rows, 0), np.uint8),
+        indices,
+    )
+    return out
+
+
+@np.errstate(all="ignore")
+def embedding_lookup_backward(dy, indices, num_embeddings, *, add_to=None):
+    """Return the gradient of `weight` in `embedding_lookup`: row k is the sum of the dy whose index is k.
+
+    Parameters
+    ----------
+    dy : array_like (..., embedding_dim)
+        The gradient of the result.
+    indices : array_like (...) of integers
+    num_embeddings : int
+        The number of rows of `weight`.
+    add_to : ndarray (num_embeddings, embedding_dim), optional
+        A gradient, of the dtype of dy, to add to in place: only the rows that are named are touched.
+
+    Returns
+    -------
+    ndarray (num_embeddings, embedding_dim)
+        `add_to`, or a new array of the dtype of dy; rows that no index names are 0. Rows that several indices name
+        are added one after the other, so the result is the same on every run.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range; nothing has been added then.
+    TypeError
+        If the indices are not integers, or an array is of another dtype than said.
+    ValueError
+        If a shape does not fit, or `add_to` is read-only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> fastnn.embedding_lookup_backward(np.ones((3, 2)), [0, 2, 2], 4)
+    array([[1., 1.],
+           [0., 0.],
+           [2., 2.],
+           [0., 0.]])
+    """
+    dy = as_float(dy, "dy")
+    num_embeddings = operator.index(num_embeddings)
+    if num_embeddings < 0:
+        raise ValueError(f"num_embeddings is {num_embeddings}, expected 0 or more")
+    indices, shape = _flat(indices, num_embeddings)
+    if dy.ndim == 0:
+        raise ValueError("dy has shape (), expected (..., embedding_dim)")
+    size = dy.shape[-1]
+    check_shape(dy, (*shape, size), "dy")
+    kind = working(dy.dtype)
+    grad = add_to
+    if add_to is not None:
+        check_out(add_to, (num_embeddings, size), dy.dtype, "add_to")
+    if add_to is None or kind != dy.dtype or not add_to.flags.carray or np.may_share_memory(add_to, dy):
+        grad = np.zeros((num_embeddings, size), kind)
+        if add_to is not None:
+            grad[...] = add_to
+    _BACKWARD[kind](grad, dense(dy.astype(kind, copy=False)).reshape(len(indices), size), indices)
+    if add_to is None:
+        return grad.astype(dy.dtype, copy=False)
+    if grad is not add_to:
+        add_to[...] = grad
+    return add_to
