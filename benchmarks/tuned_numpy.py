@@ -682,3 +682,22 @@ def adam_update(param, grad, m, v):
         subtract(param, multiply(t, lr, t), param)
 
     return run
+
+
+# --- regularization ----------------------------------------------------------------------
+
+
+def dropout(x, rng):
+    draws, y, mask = np.empty_like(x), np.empty_like(x), mask_of(x)
+    p, scale = constants(x, 0.5, 2)
+
+    def run():
+        rng.random(dtype=x.dtype, out=draws)
+        return multiply(multiply(x, scale, y), np.greater_equal(draws, p, mask), y), mask
+
+    return run
+
+
+def dropout_backward(dy, mask):
+    (scale,), dx = constants(dy, 2), np.empty_like(dy)
+    return lambda: multiply(multiply(dy, scale, dx), mask, dx)

@@ -171,7 +171,22 @@ def _updates():
             yield Row("updates", name, "float32", str(n), f"F.{name}({arrays}, {numbers})", results, draw, limit)
 
 
-_ROWS = {"activations": _activations, "losses": _losses, "updates": _updates}
+def _regularization():
+    def draw(*keys):
+        rng = np.random.default_rng(0)
+        v = {key: rng.standard_normal(16_384, "f") for key in keys}
+        return v | ({"rng": rng} if "x" in keys else {"mask": v["dy"] > 0})
+
+    for name, call, results, keys in (
+        ("dropout", "dropout(x, 0.5, rng)", "y, mask", "x"),
+        ("dropout_backward", "dropout_backward(dy, mask, 0.5)", "dx", ("dy",)),
+    ):
+        limit = f"np.copyto({keys[0]}, {keys[0]})"
+        statement = f"{results} = F.{call}"
+        yield Row("regularization", name, "float32", "16384", statement, results, lambda keys=keys: draw(*keys), limit)
+
+
+_ROWS = {"activations": _activations, "losses": _losses, "updates": _updates, "regularization": _regularization}
 
 
 def main():
