@@ -5,10 +5,11 @@
 """
 
 import os
+import shlex
 
-# One thread on both sides. BLAS reads this when NumPy loads.
+# One thread on both sides, unless told otherwise. BLAS reads this when NumPy loads.
 for variable in ("FASTNN_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[variable] = "1"
+    os.environ.setdefault(variable, "1")
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ import fastnn
 from fastnn import bench, reference
 from fastnn._kernels import cpu
 
+TOLD = ("FASTNN_ISA", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE")  # what may limit the two sides
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
 
 
@@ -77,3 +79,6 @@ def pytest_benchmark_update_machine_info(machine_info):
     machine_info["fastnn"] = fastnn.__version__
     machine_info["numpy"] = np.__version__
     machine_info["isa"] = cpu.isa()
+    machine_info["threads"] = cpu.get_num_threads()
+    told = [f"{key}={shlex.quote(os.environ[key])}" for key in TOLD if key in os.environ]
+    machine_info["command"] = " ".join([*told, "pytest benchmarks --benchmark-json=FILE"])

@@ -72,7 +72,8 @@ def tuned_forms(row, suffix=""):
         calls = calls if isinstance(calls, tuple) else (calls,)
         if len(forms) == len(calls):
             return forms
-        forms.append((statement, variables | {"call": calls[len(forms)]}))
+        call = calls[len(forms)]
+        forms.append((call if isinstance(call, str) else statement, variables | {"call": call, "np": np}))
 
 
 def limit(row):
