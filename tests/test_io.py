@@ -1,0 +1,271 @@
+"""Files: round trips in any memory order, whole or not at all, and one clear sentence for whatever is not ours."""
+
+import json
+import os
+import stat
+import struct
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import io, nn
+
+
+class Net(nn.Module):
+    """A user's own module, with a module and a list among its arguments."""
+
+    def __init__(self, body, sizes, *, rng=None):
+        self.body = body
+        self.sizes = sizes
+        self.head = nn.Linear(*sizes, rng=rng)
+
+    def vjp(self, x, *, training=True):
+        h, first = self.body.vjp(x, training=training)
+        y, second = self.head.vjp(h, training=training)
+        return y, lambda dy: first(second(dy))
+
+
+MODULES = {
+    "linear": nn.Linear(6, 5, bias=False, rng=0),
+    "float64": nn.Linear(6, 5, rng=0, dtype=np.float64),
+    "rnn": nn.RNN(6, 3, 2, nonlinearity="relu", bias=False, bidirectional=True, batch_first=True, dropout=0.5, rng=0),
+    "sequential": nn.Sequential(
+        nn.Linear(6, 4, rng=0), nn.Activation("leaky_relu", negative_slope=0.2), nn.Dropout(0.1), nn.RNN(4, 2, rng=1)
+    ),
+    "nested": nn.Sequential(nn.Sequential(nn.Linear(6, 4, rng=0)), nn.Sequential()),
+    "own": Net(nn.Sequential(nn.Linear(6, 4, rng=0), nn.Activation("tanh")), [4, 2], rng=1),
+}
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "file.safetensors"
+
+
+def rewrite(path, change, key="fastnn"):
+    """Let `change` edit the JSON that fastnn put into a file's metadata."""
+    content = path.read_bytes()
+    (size,) = struct.unpack("<Q", content[:8])
+    header = json.loads(content[8 : 8 + size])
+    ours = json.loads(header["__metadata__"][key])
+    change(ours)
+    header["__metadata__"][key] = json.dumps(ours)
+    text = json.dumps(header).encode()
+    path.write_bytes(struct.pack("<Q", len(text)) + text + content[8 + size :])
+
+
+# ---- round trips --------------------------------------------------------------------------------------------
+
+
+def test_arrays_of_any_kind_and_order(path):
+    base = np.arange(24, dtype=np.float32).reshape(4, 6)
+    arrays = {
+        "plain": base,
+        "fortran": np.asfortranarray(base),
+        "transposed": base.T,
+        "strided": base[::2, 1::2],
+        "reversed": base[::-1],
+        "broadcast": np.broadcast_to(base[0], (3, 6)),
+        "swapped": base.astype(">f4"),
+        "scalar": np.float64(3.5),
+        "empty": np.zeros((0, 3)),
+        "integers": np.arange(3),
+        "bool": np.array([True, False]),
+        "half": base.astype(np.float16),
+        "dotted.name": [1.0, 2.0],
+    }
+    metadata = {"step": 3, "text": "é 文", "nested": {"list": [1, None, 2.5]}}
+    io.save_arrays(path, arrays, metadata)
+    loaded, found = io.load_arrays(path)
+    assert found == metadata
+    assert loaded.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert loaded[name].shape == np.shape(array)
+        assert loaded[name].dtype == np.asarray(array).dtype.newbyteorder("=")
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_modules(case, path):
+    module = MODULES[case]
+    module.save(path)
+    loaded = fastnn.load(path)
+    assert repr(loaded) == repr(module)
+    assert loaded.config().keys() == module.config().keys()
+    x = np.random.default_rng(0).standard_normal((3, 2, 6))
+    for one, other in zip(module.parameters(), loaded.parameters(), strict=True):
+        assert one.value.dtype == other.value.dtype
+        np.testing.assert_array_equal(one.value, other.value)
+    output, same = (out if isinstance(out, tuple) else (out,) for out in (module(x), loaded(x)))
+    for one, other in zip(output, same, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_weights_in_any_memory_order(path):
+    layer = nn.Linear(4, 3, rng=0)
+    base = np.arange(48, dtype=np.float32).reshape(6, 8)
+    for weight in (np.asfortranarray(base[:3, :4]), base[::2, ::2], base[:4, :3].T, base[2::-1, 3::-1]):
+        layer.weight.value = weight
+        layer.save(path)
+        loaded = fastnn.load(path).weight.value
+        np.testing.assert_array_equal(loaded, weight)
+        assert loaded.flags.c_contiguous
+        assert loaded.flags.writeable
+
+
+def test_shared_parameters_stay_shared(path):
+    shared = nn.Linear(3, 3, rng=0)
+    net = nn.Sequential(shared, nn.Activation("tanh"), shared, nn.Linear(3, 3, rng=1))
+    net.layers[3].weight = shared.weight
+    net.save(path)
+    assert list(io.load_arrays(path)[0]) == sorted(net.state_dict())
+    loaded = fastnn.load(path)
+    assert loaded.layers[0].weight is loaded.layers[2].weight is loaded.layers[3].weight
+    assert loaded.layers[0].bias is loaded.layers[2].bias
+    assert loaded.layers[0].bias is not loaded.layers[3].bias
+    np.testing.assert_array_equal(loaded(np.eye(3)), net(np.eye(3)))
+
+
+def test_a_loaded_module_trains_on(path):
+    MODULES["sequential"].save(path)
+    net = fastnn.load(path)
+    opt = fastnn.optim.SGD(net.parameters(), lr=0.1)
+    before = net.state_dict()
+    y, back = net.vjp(np.ones((3, 2, 6), np.float32))
+    back(np.ones_like(y))
+    opt.step()
+    assert any((before[name] != value).any() for name, value in net.state_dict().items())
+
+
+def test_a_file_of_another_program_gives_its_arrays(path):
+    from safetensors.numpy import save_file
+
+    save_file({"weight": np.ones((2, 3))}, path)
+    arrays, metadata = io.load_arrays(path)
+    assert metadata == {}
+    layer = nn.Linear(3, 2, bias=False)
+    layer.load_state_dict(arrays)
+    assert (layer.weight.value == 1).all()
+
+
+# ---- writing ------------------------------------------------------------------------------------------------
+
+
+def test_what_is_there_survives_a_failure(path, monkeypatch):
+    io.save_arrays(path, {"a": np.ones(3)})
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, fail)
+            with pytest.raises(OSError, match="No space left on device") as caught:
+                io.save_arrays(path, {"a": np.zeros(3)})
+            assert caught.value.filename == str(path)
+            patch.setattr(os, name, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                io.save_arrays(path, {"a": np.zeros(3)})
+    with pytest.raises(TypeError):
+        io.save_arrays(path, {"a": np.zeros(3)}, {"not JSON": object()})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_flushed_before_renamed(path, monkeypatch):
+    order = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(os, name, lambda *args, name=name, real=real: (order.append(name), real(*args)))
+    io.save_arrays(path, {"a": np.ones(3)})
+    assert order == ["fsync", "replace"]
+
+
+def test_a_path_that_cannot_be_written_is_named(path):
+    for wrong in (path.parent / "missing" / "x", path.parent):
+        with pytest.raises(OSError) as caught:
+            io.save_arrays(wrong, {"a": np.ones(3)})
+        assert caught.value.filename == str(wrong)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_link_is_followed_and_permissions_are_the_usual_ones(path):
+    link = path.parent / "link"
+    link.symlink_to(path.name)
+    io.save_arrays(link, {"a": np.ones(3)})
+    assert link.is_symlink()
+    assert (io.load_arrays(path)[0]["a"] == 1).all()
+    usual = path.parent / "usual"
+    usual.touch()
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE(usual.stat().st_mode)
+
+
+# ---- reading what is not right ------------------------------------------------------------------------------
+
+
+def test_truncated_files(path):
+    MODULES["linear"].save(path)
+    content = path.read_bytes()
+    for size in (0, 1, 7, 8, 20, len(content) // 2, len(content) - 1):
+        path.write_bytes(content[:size])
+        for load in (fastnn.load, io.load_arrays):
+            with pytest.raises(ValueError) as caught:
+                load(path)
+            assert str(caught.value).startswith(f"{path} is truncated or not a safetensors file: ")
+
+
+def test_files_that_are_something_else(path):
+    for content in (b"#!/bin/sh\necho hello\n" * 20, b"PK\x03\x04" * 50, b"\xff" * 100, b"{}"):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"is truncated or not a safetensors file"):
+            fastnn.load(path)
+    with pytest.raises(FileNotFoundError) as caught:
+        fastnn.load(path.parent / "missing")
+    assert caught.value.filename == str(path.parent / "missing")
+    with pytest.raises(IsADirectoryError):
+        fastnn.load(path.parent)
+
+
+def test_numbers_that_numpy_lacks(path):
+    header = json.dumps({"w": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ValueError, match=r"holds numbers that NumPy lacks: .*bfloat16"):
+        io.load_arrays(path)
+
+
+def test_files_that_hold_no_module(path):
+    from safetensors.numpy import save_file
+
+    io.save_arrays(path, {"a": np.ones(3)}, {"step": 1})
+    with pytest.raises(ValueError, match=r"holds no module of fastnn; load_arrays reads its arrays"):
+        fastnn.load(path)
+    save_file({"a": np.ones(3)}, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"holds no module of fastnn; load_arrays reads its arrays"):
+        fastnn.load(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda meta: meta["module"].update({"class": "Missing"}), "class 'Missing' is unknown here; import the code"),
+        (lambda meta: meta["module"].update({"class": "fastnn.nn.os"}), "class 'fastnn.nn.os' is unknown here"),
+        (lambda meta: meta["module"]["config"].update({"depth": 3}), "unexpected keyword argument 'depth'"),
+        (lambda meta: meta["module"]["config"].update({"in_features": -1}), "in_features is -1"),
+        (lambda meta: meta["module"]["config"].update({"in_features": 7}), "weight has shape (5, 6), expected (5, 7)"),
+        (lambda meta: meta["module"]["config"].update({"bias": True}), "missing: bias"),
+        (lambda meta: meta["module"].pop("config"), "class and config are missing"),
+        (lambda meta: meta.update({"tied": {"weight": "nothing"}}), "nothing"),
+    ],
+)
+def test_modules_that_do_not_fit_their_description(path, change, message):
+    MODULES["linear"].save(path)
+    rewrite(path, change)
+    with pytest.raises(ValueError) as caught:
+        fastnn.load(path)
+    assert str(caught.value).startswith(f"{path} does not describe a module: ")
+    assert message in str(caught.value)
