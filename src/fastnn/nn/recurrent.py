@@ -97,33 +97,20 @@ class Recurrent(_Kind):
         if x.ndim != 3 or x.shape[2] != self.input_size:
             axes = "batch, time" if self.batch_first else "time, batch"
             raise complaint(self, f"x has shape {x.shape}, expected ({axes}, {self.input_size})")
-        if self.batch_first:
-            x = x.swapaxes(0, 1)
-        hidden, n_directions = self.hidden_size, len(self._directions)
-        initial = self._initial(state, (self.num_layers * n_directions, x.shape[1], hidden), dtype)
-        forward, backward = getattr(F, f"{self.kind}_forward"), getattr(F, f"{self.kind}_backward")
-        options = self._options()
-
-        y, layers, finals = x, [], []  # a layer: its dropout mask, and (parameters, cache) for each direction
+        y = x.swapaxes(0, 1) if self.batch_first else x
+        n_cells = self.num_layers * len(self._directions)
+        initial = self._initial(state, (n_cells, y.shape[1], self.hidden_size), dtype)
+        final = [np.empty_like(array) for array in initial]
+        pullbacks, masks = [], []
         for layer in range(self.num_layers):
-            mask = None
-            if layer and self.dropout and training:
-                y, mask = F.dropout(y, self.dropout, self._rng)
-            outputs, runs = [], []
-            for direction in self._directions:
-                cell = self._cell(f"_l{layer}{direction}")
-                weights = {name: parameter.value for name, parameter in cell.items()}
-                start = [array[len(finals)] for array in initial]
-                output, *final, cache = forward(
-                    y, *start, **weights, lengths=lengths, reverse=direction == "_reverse", **options
-                )
-                outputs.append(output)
-                finals.append(final)
-                runs.append((cell, cache))
-            layers.append((mask, runs))
-            y = np.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]
-        state = self._packed([np.stack(arrays) for arrays in zip(*finals, strict=True)])
-        shape = (*y.shape[:2][:: -1 if self.batch_first else 1], y.shape[2])
+            thin = layer and self.dropout and training
+            y, mask = F.dropout(y, self.dropout, self._rng) if thin else (y, None)
+            y, pull = self._layer(layer, y, lengths, initial, final)
+            pullbacks.append(pull)
+            masks.append(mask)
+        if self.batch_first:
+            y = y.swapaxes(0, 1)
+        shape = y.shape
 
         @np.errstate(all="ignore")
         def back(dy, dstate=None):
@@ -133,25 +120,53 @@ class Recurrent(_Kind):
                     raise complaint(self, f"dy has shape {dy.shape}, expected {shape}")
                 if self.batch_first:
                     dy = dy.swapaxes(0, 1)
-            final = None if dstate is None else self._initial(dstate, initial[0].shape, dtype)
+            dfinal = [[None] * n_cells] * len(initial)
+            if dstate is not None:
+                dfinal = self._initial(dstate, initial[0].shape, dtype)
             dinitial = [np.empty_like(array) for array in initial]
-            for layer, (mask, runs) in reversed(list(enumerate(layers))):
-                dx = None
-                for i, (cell, cache) in enumerate(runs):
-                    k = layer * n_directions + i
-                    part = dy[:, :, i * hidden : (i + 1) * hidden] if self.bidirectional and dy is not None else dy
-                    dfinal = [None] * len(initial) if final is None else [array[k] for array in final]
-                    gradients = backward(part, *dfinal, cache)
-                    for name, parameter in cell.items():
-                        parameter.accumulate(gradients[name])
-                    for letter, array in zip(self.states, dinitial, strict=True):
-                        array[k] = gradients[f"{letter}0"]
-                    dx = gradients["x"] if dx is None else dx + gradients["x"]
-                dy = dx if mask is None else F.dropout_backward(dx, mask, self.dropout)
-            dx = dy.swapaxes(0, 1) if self.batch_first else dy
-            return None if integers else dx, self._packed(dinitial)
+            for pull, mask in zip(reversed(pullbacks), reversed(masks), strict=True):
+                dy = pull(dy, dfinal, dinitial)
+                if mask is not None:
+                    dy = F.dropout_backward(dy, mask, self.dropout)
+            dx = None if integers else dy.swapaxes(0, 1) if self.batch_first else dy
+            return dx, self._packed(dinitial)
 
-        return (y.swapaxes(0, 1) if self.batch_first else y, state), back
+        return (y, self._packed(final)), back
+
+    def _layer(self, layer, x, lengths, initial, final):
+        """Run the cells of one layer from `initial`, write their last states to `final`; return y and the pullback.
+
+        The pullback is from dy and `dfinal`, writes the gradients of the first states to `dinitial`, and returns dx.
+        """
+        forward, backward = getattr(F, f"{self.kind}_forward"), getattr(F, f"{self.kind}_backward")
+        first, size = layer * len(self._directions), self.hidden_size
+        outputs, runs = [], []
+        for k, direction in enumerate(self._directions, first):
+            cell = self._cell(f"_l{layer}{direction}")
+            weights = {name: parameter.value for name, parameter in cell.items()}
+            start = [array[k] for array in initial]
+            y, *last, cache = forward(
+                x, *start, **weights, lengths=lengths, reverse=direction == "_reverse", **self._options()
+            )
+            for array, value in zip(final, last, strict=True):
+                array[k] = value
+            outputs.append(y)
+            runs.append((k, cell, cache))
+
+        def pull(dy, dfinal, dinitial):
+            dxs = []
+            for k, cell, cache in runs:
+                half = slice((k - first) * size, (k - first + 1) * size)
+                part = dy[:, :, half] if self.bidirectional and dy is not None else dy
+                gradients = backward(part, *(array[k] for array in dfinal), cache)
+                for name, parameter in cell.items():
+                    parameter.accumulate(gradients[name])
+                for letter, array in zip(self.states, dinitial, strict=True):
+                    array[k] = gradients[f"{letter}0"]
+                dxs.append(gradients["x"])
+            return dxs[0] + dxs[1] if self.bidirectional else dxs[0]
+
+        return (np.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]), pull
 
 
 class RNN(Recurrent):
