@@ -14,6 +14,7 @@ _LAZY = {
     "gradcheck": "gradients",
     "load": "io",
     "numerical_gradient": "gradients",
+    "show_config": "config",
 }
 
 __all__ = [*functions.__all__, *_LAZY]

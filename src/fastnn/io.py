@@ -97,12 +97,17 @@ def load_arrays(path):
     return arrays, metadata
 
 
-def save(module, path, metadata=None):
-    """Write a module, its weights and its configuration, for `load`; `metadata` as in `save_arrays`."""
+def save(module, path, metadata=None, arrays=None):
+    """Write a module, its weights and its configuration, for `load`.
+
+    `metadata` and `arrays` go beside them into the file: `load_arrays` returns them, `load` leaves them aside.
+    """
     names = {id(parameter): name for name, parameter in module.named_parameters()}
     every = module.named_parameters(unique=False)
     tied = {name: names[id(parameter)] for name, parameter in every if names[id(parameter)] != name}
-    save_arrays(path, module.state_dict(), {**(metadata or {}), "module": _describe(module), "tied": tied})
+    arrays = arrays or {}
+    described = {"module": _describe(module), "tied": tied, "beside": list(arrays)}
+    save_arrays(path, {**arrays, **module.state_dict()}, {**(metadata or {}), **described})
 
 
 def _describe(value):
@@ -161,7 +166,7 @@ def load(path):
         for name, first in metadata.get("tied", {}).items():
             owner, _, attribute = name.rpartition(".")
             setattr(modules[owner], attribute, parameters[first])
-        module.load_state_dict(arrays)
+        module.load_state_dict({name: arrays[name] for name in arrays.keys() - set(metadata.get("beside", ()))})
         for name, parameter in module.named_parameters():
             dtype = np.result_type(arrays[name], np.float32)  # the file's own, but nothing narrower
             parameter.value = arrays[name].astype(dtype, copy=False)
