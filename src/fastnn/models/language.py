@@ -92,7 +92,8 @@ class CharLM(nn.Module):
         The kind of recurrent layer.
     hidden_size, num_layers, embedding_size : int
     dropout : float
-        Probability, in training, on the output of every recurrent layer.
+        Probability, in training, on the output of every recurrent layer. On that of the last one, all time steps of
+        a window share the mask (Gal and Ghahramani, 2016), which learns as well and costs a fraction.
     rng : numpy.random.Generator, int or None
         Draws the first weights, and the dropout masks of a training that names no `rng` of its own.
     dtype : float32 or float64
@@ -155,11 +156,16 @@ class CharLM(nn.Module):
     def vjp(self, x, state=None, *, training=True):
         x, back_embedding = self.embedding.vjp(x)
         (y, state), back_recurrent = self.recurrent.vjp(x, state, training=training)
-        y, back_drop = self.drop.vjp(y, training=training)
+        if training:
+            mask = self.drop.vjp(np.ones((1, *y.shape[1:]), y.dtype))[0]
+            y = y * mask
         logits, back_output = self.output.vjp(y)
 
         def back(dlogits, dstate=None):
-            dx, dstate = back_recurrent(back_drop(back_output(dlogits)), dstate)
+            dy = back_output(dlogits)
+            if training:
+                dy *= mask
+            dx, dstate = back_recurrent(dy, dstate)
             back_embedding(dx)
             return None, dstate
 
