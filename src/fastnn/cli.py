@@ -249,6 +249,6 @@ def _load(path):
 
 
 def _a_line(text):
-    """Return the first whole line of a text that is not blank, cut at 40 characters."""
-    lines = [line.strip() for line in text.splitlines()]
-    return next((line[:40] for line in lines[1:] if line), text[:1])
+    """Return the first whole line of at most 40 characters, or the first character if there is none."""
+    lines = [line.strip() for line in text.splitlines()[1:-1]]
+    return next((line for line in lines if 0 < len(line) <= 40), text[:1])
