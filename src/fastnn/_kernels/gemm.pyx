@@ -9,6 +9,7 @@ from fastnn._kernels.fastnn cimport fnn_real
 cdef enum:
     ROWS = 512  # of the result, a task
     COLUMNS = 32
+    DEPTH = 512  # of a left factor that is turned over at a time
     PARALLEL = 1 << 23  # multiply-adds; from there on waking a thread pays
 
 cdef struct factors:
@@ -30,6 +31,26 @@ cdef void multiply_block(void *context, Py_ssize_t block) noexcept nogil:
     cdef Py_ssize_t across = (f.n + COLUMNS - 1) // COLUMNS
     cdef Py_ssize_t i = block // across * ROWS, j = block % across * COLUMNS
     multiply(f, i, min(ROWS, f.m - i), j, min(COLUMNS, f.n - j))
+
+
+cdef void multiply_all(factors *f) noexcept nogil:
+    if f.m * f.n * f.depth < PARALLEL:
+        multiply(f, 0, f.m, 0, f.n)
+    else:
+        parallel(multiply_block, f, (f.m + ROWS - 1) // ROWS * ((f.n + COLUMNS - 1) // COLUMNS))
+
+
+cdef void multiply_transposed(factors *f, char *space, Py_ssize_t a_column) noexcept nogil:
+    """Turn over so many rows of the transposed left factor at a time that they stay in the cache."""
+    cdef factors part = f[0]
+    cdef Py_ssize_t k = 0
+    while k == 0 or k < f.depth:
+        part.depth = part.a_row = min(DEPTH, f.depth - k)
+        f.table.transpose(space, f.a + k * a_column * f.unit, part.depth, f.m, part.depth, a_column)
+        part.a, part.b = space, f.b + k * f.row * f.unit
+        multiply_all(&part)
+        part.init, part.init_row = f.out, f.n
+        k += DEPTH
 
 
 def matmul(floating[:, ::1] out, const floating[:, :] a, const floating[:, :] b, const floating[::1] bias=None,
@@ -58,22 +79,19 @@ def matmul(floating[:, ::1] out, const floating[:, :] a, const floating[:, :] b,
     f.out = <char *>&out[0, 0]
     f.a, f.b = <const char *>&a[0, 0], <const char *>&b[0, 0]
     f.init_row = f.n if accumulate else 0
-    if a_column != 1 or (bias is None and not accumulate):
-        space = <floating *>calloc(f.n + (f.m * f.depth if a_column != 1 else 0), unit)
+    if bias is not None:
+        f.init = <const char *>&bias[0]
+    if a_column != 1 or not (bias is not None or accumulate):
+        space = <floating *>calloc(f.n + (f.m * min(DEPTH, f.depth) if a_column != 1 else 0), unit)
         if space == NULL:
             raise MemoryError
+        if bias is None:
+            f.init = <const char *>space
+    if accumulate:
+        f.init = f.out
     with nogil:
         if a_column != 1:
-            f.table.transpose(space + f.n, f.a, f.depth, f.m, f.depth, a_column)
-            f.a, f.a_row = <const char *>(space + f.n), f.depth
-        if accumulate:
-            f.init = f.out
-        elif bias is None:
-            f.init = <const char *>space
+            multiply_transposed(&f, <char *>(space + f.n), a_column)
         else:
-            f.init = <const char *>&bias[0]
-        if f.m * f.n * f.depth < PARALLEL:
-            multiply(&f, 0, f.m, 0, f.n)
-        else:
-            parallel(multiply_block, &f, (f.m + ROWS - 1) // ROWS * ((f.n + COLUMNS - 1) // COLUMNS))
+            multiply_all(&f)
         free(space)
