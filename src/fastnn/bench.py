@@ -1,5 +1,6 @@
 """What `fastnn bench` and benchmarks/ time, and how: each row once, as the statement that a user would write."""
 
+import math
 import os
 import subprocess
 import sys
@@ -20,6 +21,14 @@ SHORT = (
     "activations/gelu_tanh/float32/16384",
     "activations/softplus/float32/16384",
     "activations/silu_backward/float32/16384",
+    "losses/softmax_cross_entropy/float32/32x10",
+    "losses/softmax_cross_entropy/float32/32x1000",
+    "updates/adam_update/float32/1000",
+    "updates/adam_update/float32/1000000",
+    "recurrent/rnn_step/float32/1x64x64",
+    "recurrent/rnn_training/float32/35x20x200x200",
+    "recurrent/rnn_training/float32/100x1x64x64",
+    "embedding/embedding_lookup_backward/float32/100x64x1120",
 )
 PRODUCT = 512  # the size of the square product that tells how many multiply-adds a second there are
 
@@ -187,15 +196,80 @@ def _regularization():
         yield Row("regularization", name, "float32", "16384", statement, results, lambda keys=keys: draw(*keys), limit)
 
 
-_ROWS = {"activations": _activations, "losses": _losses, "updates": _updates, "regularization": _regularization}
+SEQUENCES = ((35, 20, 200, 200), (35, 32, 512, 512), (100, 64, 128, 128), (100, 1, 128, 128), (100, 1, 64, 64))
+STEPS = ((1, 64, 64), (1, 128, 128), (32, 128, 128))
 
 
-def main():
+def _recurrent():
+    arguments = "x, h, w_ih, w_hh, b_ih, b_hh"
+    forward, back = f"y, h_n, cache = F.rnn_forward({arguments})", "gradients = F.rnn_backward(dy, None, cache)"
+    for size in SEQUENCES:
+        yield _recurrent_row("rnn_forward", size, forward, "y, h_n", 1)
+        yield _recurrent_row("rnn_training", size, f"{forward}; {back}", "y, gradients", 3)
+    forward, back = f"y, cache = F.rnn_step_forward({arguments})", "gradients = F.rnn_step_backward(dy, cache)"
+    for size in STEPS:
+        yield _recurrent_row("rnn_step", size, f"y = F.rnn_step({arguments})", "y", 1)
+        yield _recurrent_row("rnn_step_training", size, f"{forward}; {back}", "y, gradients", 3)
+
+
+def _recurrent_row(name, size, statement, results, passes):
+    *steps, batch, inputs, hidden = size
+    shapes = {
+        "x": (*steps, batch, inputs),
+        "h": (batch, hidden),
+        "w_ih": (hidden, inputs),
+        "w_hh": (hidden, hidden),
+        "b_ih": (hidden,),
+        "b_hh": (hidden,),
+        "dy": (*steps, batch, hidden),
+    }
+
+    def draw():
+        rng = np.random.default_rng(0)
+        v = {key: rng.standard_normal(shape, "f") for key, shape in shapes.items()}
+        for key in ("w_ih", "w_hh", "b_ih", "b_hh"):
+            v[key] /= hidden**0.5
+        return v
+
+    products = passes * math.prod(size) * (inputs + hidden) // inputs
+    return Row("recurrent", name, "float32", "x".join(map(str, size)), statement, results, draw, products=products)
+
+
+def _embedding():
+    for vocabulary, width, n in ((100, 64, 1120), (10_000, 128, 700)):
+
+        def draw(vocabulary=vocabulary, width=width, n=n):
+            rng = np.random.default_rng(0)
+            weight, dy, y = (rng.standard_normal((rows, width), "f") for rows in (vocabulary, n, n))
+            return {"weight": weight, "dy": dy, "indices": rng.integers(0, vocabulary, n), "y": y}
+
+        size = f"{vocabulary}x{width}x{n}"
+        lookup = "rows = F.embedding_lookup(weight, indices)"
+        yield Row("embedding", "embedding_lookup", "float32", size, lookup, "rows", draw, "np.copyto(y, dy)")
+        back, limit = (
+            f"grad = F.embedding_lookup_backward(dy, indices, {vocabulary})",
+            "weight.fill(0); np.add(dy, y, y)",
+        )
+        yield Row("embedding", "embedding_lookup_backward", "float32", size, back, "grad", draw, limit)
+
+
+_ROWS = {
+    "activations": _activations,
+    "losses": _losses,
+    "updates": _updates,
+    "recurrent": _recurrent,
+    "embedding": _embedding,
+    "regularization": _regularization,
+}
+
+
+@np.errstate(all="ignore")  # tuned forms may overflow on the way to a right result
+def table():
     """Print how long the rows of SHORT take on this machine."""
     print("One thread, the least time of many, in microseconds. tuned: NumPy without temporaries; readable: the twin,")
     print("fastnn.reference; times: tuned over fastnn; limit: the share of it that moving the memory, or the")
     print("multiply-adds, would take alone.")
-    print(f"{'':42}{'fastnn':>10}{'tuned':>10}{'readable':>10}{'times':>8}{'limit':>8}")
+    print(f"{'':56}{'fastnn':>10}{'tuned':>10}{'readable':>10}{'times':>8}{'limit':>8}")
     chosen = {str(row): row for family in _ROWS for row in rows(family) if str(row) in SHORT}
     for name in SHORT:
         row = chosen[name]
@@ -210,14 +284,15 @@ def main():
         fast, readable, least = times.pop("fastnn"), times.pop("readable"), factor * times.pop("limit")
         tuned = min(times.values())
         columns = "".join(f"{1e6 * value:10.2f}" for value in (fast, tuned, readable))
-        print(f"{name:42}{columns}{tuned / fast:8.1f}{least / fast:8.0%}")
+        print(f"{name:56}{columns}{tuned / fast:8.1f}{least / fast:8.0%}", flush=True)
 
 
-def run():
-    """Run `main` in a process where BLAS has one thread, as it must be told before NumPy loads."""
+def main():
+    """Print the table from a process where BLAS has one thread, which it must be told before NumPy loads."""
     one = dict.fromkeys(("FASTNN_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-    return subprocess.run([sys.executable, "-m", "fastnn.bench"], env={**os.environ, **one}).returncode
+    command = [sys.executable, "-c", "from fastnn import bench; bench.table()"]
+    return subprocess.run(command, env=os.environ | one).returncode
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
