@@ -88,8 +88,9 @@ def _linear_gradients(dpre, x, h, a):
     return gradients
 
 
-def _as(gradients, dtype):
-    return {name: x.astype(dtype, copy=False) for name, x in gradients.items()}
+def _as(gradients, a, dtype):
+    """Return the gradients in the order of the arguments."""
+    return {name: gradients[name].astype(dtype, copy=False) for name in a if name in gradients}
 
 
 def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
@@ -200,7 +201,7 @@ def rnn_step_backward(dh, cache):
     gradients = _linear_gradients(dpre, a["x"], a["h"], a)
     gradients["h"] = np.empty_like(y)
     _MATMUL[y.dtype](gradients["h"], dpre, a["w_hh"])
-    return _as(gradients, dtype)
+    return _as(gradients, a, dtype)
 
 
 @quiet
@@ -319,4 +320,4 @@ def rnn_backward(dy, dh_n, cache):
     _RNN_BACKWARD[y.dtype](_BACKWARD_OPERATIONS[nonlinearity], dpre, dh, dy, states, a["w_hh"], lengths, reverse)
     gradients = _linear_gradients(_flat(dpre), _flat(a["x"]), _flat(before), a)
     gradients["h0"] = dh
-    return _as(gradients, dtype)
+    return _as(gradients, a, dtype)
