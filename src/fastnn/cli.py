@@ -1,4 +1,4 @@
-"""The command line: `fastnn info`, `fastnn lm train`, `fastnn lm sample`.
+"""The command line: `fastnn info`, `fastnn bench`, `fastnn lm train`, `fastnn lm sample`.
 
 An option that is not given is not passed on: the defaults are those of the functions that do the work, and `--help`
 reads them there.
@@ -54,6 +54,7 @@ def _parser():
     parser.add_argument("--version", action="version", version=f"fastnn {fastnn.__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_info(commands.add_parser("info", help="what this installation is made of, and what it has chosen"))
+    _add_bench(commands.add_parser("bench", help="time some of the functions beside NumPy on this machine"))
     lm = commands.add_parser("lm", help="character language models").add_subparsers(required=True, metavar="COMMAND")
     _add_train(lm.add_parser("train", help="train a model on a text, by default on two plays of Shakespeare"))
     _add_sample(lm.add_parser("sample", help="let a trained model go on from a prefix"))
@@ -65,6 +66,19 @@ def _parser():
 
 def _add_info(parser):
     parser.set_defaults(command=fastnn.show_config)
+
+
+# ---- fastnn bench -------------------------------------------------------------------------------------------
+
+
+def _add_bench(parser):
+    parser.set_defaults(command=_bench)
+
+
+def _bench():
+    from fastnn import bench
+
+    bench.main()
 
 
 # ---- fastnn lm train ----------------------------------------------------------------------------------------
