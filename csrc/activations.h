@@ -1,24 +1,26 @@
 /* Elementwise activations. Included once per REAL by kernels.c.
-   Each is three scalar formulas: f(x), f'(x) (_derivative), and f' as a function of what is saved (_slope).
-   Most are written with e = e^-|x| <= 1, so that nothing overflows and a negative tail keeps its digits. */
+   Each is three scalar formulas: f(x), f'(x), and dy f' from what is saved of the forward pass.
+   Most are written with e = e^-|x| <= 1, so that nothing overflows; E is e lifted (see vmath.h), for what may be
+   subnormal. */
 
-/* e * factor without rounding twice in the subnormal range */
-FNN_INLINE REAL F(times_exp)(REAL factor, F(split) e) { return factor * e.normal * e.tail; }
-
-/* How a slope meets dy. Masked, as GCC makes branches of a conditional product for SSE2. */
-FNN_INLINE REAL F(times)(REAL dy, REAL slope) { return dy * slope; }
+/* dy * slope, and 0 where the slope is 0 even if dy is infinite or NaN; masked, as GCC makes branches of a conditional
+   product for SSE2 */
 FNN_INLINE REAL F(select)(REAL dy, REAL slope) { return F(from_bits)(F(bits)(dy * slope) & -(F(uint))(slope != C(0))); }
 
 FNN_INLINE REAL F(relu)(REAL x) { return x < C(0) ? C(0) : x; }
 FNN_INLINE REAL F(relu_derivative)(REAL x) { return x != x ? x : x > C(0) ? C(1) : C(0); }
-FNN_INLINE REAL F(relu_slope)(REAL y) { return F(relu_derivative)(y); }
+FNN_INLINE REAL F(relu_backward)(REAL dy, REAL y) { return y > C(0) ? dy : y != y ? y : C(0); }
 
 FNN_INLINE REAL F(leaky_relu)(REAL x, REAL negative_slope) { return x < C(0) ? x * negative_slope : x; }
 FNN_INLINE REAL F(leaky_relu_derivative)(REAL x, REAL negative_slope)
 {
     return x > C(0) ? C(1) : x != x ? x : negative_slope;
 }
-FNN_INLINE REAL F(leaky_relu_slope)(REAL x, REAL negative_slope) { return F(leaky_relu_derivative)(x, negative_slope); }
+FNN_INLINE REAL F(leaky_relu_backward)(REAL dy, REAL x, REAL negative_slope)
+{
+    const REAL below = F(select)(dy, negative_slope);
+    return x > C(0) ? dy : x != x ? x : below;
+}
 
 FNN_INLINE REAL F(hardtanh)(REAL x, REAL min_val, REAL max_val)
 {
@@ -29,178 +31,169 @@ FNN_INLINE REAL F(hardtanh_derivative)(REAL x, REAL min_val, REAL max_val)
 {
     return x != x ? x : (x > min_val) & (x < max_val) ? C(1) : C(0);
 }
-FNN_INLINE REAL F(hardtanh_slope)(REAL x, REAL min_val, REAL max_val)
+FNN_INLINE REAL F(hardtanh_backward)(REAL dy, REAL x, REAL min_val, REAL max_val)
 {
-    return F(hardtanh_derivative)(x, min_val, max_val);
+    return (x > min_val) & (x < max_val) ? dy : x != x ? x : C(0);
 }
 
-FNN_INLINE REAL F(hardsigmoid)(REAL x)
-{
-    const REAL u = x + C(3), v = u < C(0) ? C(0) : u;
-    return (C(6) < v ? C(6) : v) / C(6);
-}
+BOUND(hard_low, -3, -3);
+BOUND(hard_high, 3, 3);
+FNN_INLINE REAL F(hardsigmoid)(REAL x) { return (F(hardtanh)(x, *F(hard_low), *F(hard_high)) + C(3)) / C(6); }
 FNN_INLINE REAL F(hardsigmoid_derivative)(REAL x) { return F(hardtanh_derivative)(x, C(-3), C(3)) * (C(1) / C(6)); }
-FNN_INLINE REAL F(hardsigmoid_slope)(REAL x) { return F(hardsigmoid_derivative)(x); }
+FNN_INLINE REAL F(hardsigmoid_backward)(REAL dy, REAL x) { return F(hardtanh_backward)(dy * (C(1) / C(6)), x, C(-3), C(3)); }
 
-FNN_INLINE REAL F(hardswish)(REAL x) { return (x < C(-3) ? C(-3) : x) * F(hardsigmoid)(x); }
+FNN_INLINE REAL F(hardswish)(REAL x) { return (x < *F(hard_low) ? *F(hard_low) : x) * F(hardsigmoid)(x); }
 FNN_INLINE REAL F(hardswish_derivative)(REAL x)
 {
     const REAL inside = x / C(3) + C(0.5), low = x > C(-3) ? inside : x != x ? x : C(0);
     return x >= C(3) ? C(1) : low;
 }
-FNN_INLINE REAL F(hardswish_slope)(REAL x) { return F(hardswish_derivative)(x); }
+FNN_INLINE REAL F(hardswish_backward)(REAL dy, REAL x) { return dy * F(hardswish_derivative)(x); }
 
+BOUND(softsign_cap, 0x1p120, 0x1p1000);
 FNN_INLINE REAL F(softsign)(REAL x)
 {
-    const REAL top = FNN_IS_DOUBLE ? C(0x1p1000) : C(0x1p120), a = x < C(0) ? -x : x, b = top < a ? top : a;
-    return F(with_sign_of)(b / (C(1) + b), x);
+    const REAL a = F(capped)(x, *F(softsign_cap));
+    return F(with_sign_of)(a / (C(1) + a), x);
 }
 FNN_INLINE REAL F(softsign_derivative)(REAL x)
 {
-    const REAL r = C(1) / (C(1) + (x < C(0) ? -x : x));
+    const REAL r = C(1) / (C(1) + F(abs)(x));
     return r * r;
 }
-FNN_INLINE REAL F(softsign_slope)(REAL x) { return F(softsign_derivative)(x); }
+FNN_INLINE REAL F(softsign_backward)(REAL dy, REAL x) { return dy * F(softsign_derivative)(x); }
 
 FNN_INLINE REAL F(sigmoid)(REAL x)
 {
-    const F(split) e = F(exp_minus)(F(magnitude)(x));
-    return (x < C(0) ? e.normal * e.tail : C(1)) / (C(1) + e.normal);
+    const REAL e = F(lowered)(F(exp_minus)(F(capped)(x, *F(exp_cap))));
+    return (x < C(0) ? e : C(1)) / (C(1) + e);
 }
-FNN_INLINE REAL F(sigmoid_derivative)(REAL x)
+FNN_INLINE REAL F(sigmoid_derivative)(REAL x) /* (1 + e)^2 as 1 + e (2 + e), which rounds less */
 {
-    const F(split) e = F(exp_minus)(F(magnitude)(x));
-    const REAL d = C(1) + e.normal;
-    return e.normal * e.tail / (d * d);
+    const REAL e = F(lowered)(F(exp_minus)(F(capped)(x, *F(exp_cap))));
+    return e / (C(1) + e * (C(2) + e));
 }
 FNN_INLINE REAL F(sigmoid_slope)(REAL y) { return y * (C(1) - y); }
+FNN_INLINE REAL F(sigmoid_backward)(REAL dy, REAL y) { return dy * F(sigmoid_slope)(y); }
 
 FNN_INLINE REAL F(tanh)(REAL x)
 {
-    const REAL E = F(expm1_minus)(C(2) * F(magnitude)(x));
-    return F(with_sign_of)(E / (C(2) + E), x);
+    const F(exp_and_1) e = F(exp_minus_and_1)(F(capped)(C(2) * x, *F(expm1_cap)));
+    return F(with_sign_of)(e.difference / e.sum, x);
 }
 FNN_INLINE REAL F(tanh_derivative)(REAL x)
 {
-    const F(split) e = F(exp_minus)(F(magnitude)(x + x));
-    const REAL d = C(1) + e.normal;
-    return F(times_exp)(C(4), e) / (d * d);
+    const REAL E = F(exp_minus)(F(capped)(C(2) * x, *F(exp_cap))), e = F(lowered)(E);
+    return F(lowered)(C(4) * E) / (C(1) + e * (C(2) + e));
 }
 FNN_INLINE REAL F(tanh_slope)(REAL y) { return (C(1) - y) * (C(1) + y); }
+FNN_INLINE REAL F(tanh_backward)(REAL dy, REAL y) { return dy * F(tanh_slope)(y); }
 
 FNN_INLINE REAL F(softplus)(REAL x)
 {
-    const F(split) e = F(exp_minus)(F(magnitude)(x));
-    const REAL log1p = F(times_exp)(F(log1p_ratio)(e.normal), e);
-    return (x < C(0) ? C(0) : x) + log1p;
+    const REAL E = F(exp_minus)(F(capped)(x, *F(exp_cap)));
+    return (x < C(0) ? C(0) : x) + F(lowered)(E * F(log1p_ratio)(F(lowered)(E)));
 }
 FNN_INLINE REAL F(softplus_derivative)(REAL x) { return F(sigmoid)(x); }
-FNN_INLINE REAL F(softplus_slope)(REAL y) { return -F(expm1_minus)(F(magnitude)(y)); }
+FNN_INLINE REAL F(softplus_slope)(REAL y) { return -F(exp_minus_and_1)(F(capped)(y, *F(expm1_cap))).difference; }
+FNN_INLINE REAL F(softplus_backward)(REAL dy, REAL y) { return dy * F(softplus_slope)(y); }
 
 FNN_INLINE REAL F(log_sigmoid)(REAL x) { return -F(softplus)(-x); }
 FNN_INLINE REAL F(log_sigmoid_derivative)(REAL x) { return F(sigmoid)(-x); }
 FNN_INLINE REAL F(log_sigmoid_slope)(REAL y) { return F(softplus_slope)(-y); }
+FNN_INLINE REAL F(log_sigmoid_backward)(REAL dy, REAL y) { return dy * F(log_sigmoid_slope)(y); }
 
 FNN_INLINE REAL F(elu)(REAL x, REAL alpha)
 {
-    const REAL E = alpha * F(with_sign_of)(F(expm1_minus)(F(magnitude)(x)), x);
-    return x > C(0) ? x : E;
+    const REAL below = alpha * F(with_sign_of)(F(exp_minus_and_1)(F(capped)(x, *F(expm1_cap))).difference, x);
+    return x > C(0) ? x : below;
 }
 FNN_INLINE REAL F(elu_derivative)(REAL x, REAL alpha)
 {
-    const F(split) e = F(exp_minus)(F(magnitude)(x));
-    return x > C(0) ? C(1) : F(times_exp)(alpha, e);
+    const REAL below = alpha * F(lowered)(F(exp_minus)(F(capped)(x, *F(exp_cap))));
+    return x > C(0) ? C(1) : below;
 }
-FNN_INLINE REAL F(elu_slope)(REAL x, REAL alpha) { return F(elu_derivative)(x, alpha); }
+FNN_INLINE REAL F(elu_backward)(REAL dy, REAL x, REAL alpha) { return dy * F(elu_derivative)(x, alpha); }
 
-#define SELU_SCALE C(1.0507009873554804934)
-#define SELU_SCALE_ALPHA C(1.7580993408473768599)
+#define FNN_SELU_SCALE C(1.0507009873554804934)
+#define FNN_SELU_SCALE_ALPHA C(1.7580993408473768599)
 FNN_INLINE REAL F(selu)(REAL x)
 {
-    const REAL E = F(elu)(x, SELU_SCALE_ALPHA);
-    return x > C(0) ? SELU_SCALE * x : E;
+    const REAL below = F(elu)(x, FNN_SELU_SCALE_ALPHA);
+    return x > C(0) ? FNN_SELU_SCALE * x : below;
 }
 FNN_INLINE REAL F(selu_derivative)(REAL x)
 {
-    const REAL e = F(elu_derivative)(x, SELU_SCALE_ALPHA);
-    return x > C(0) ? SELU_SCALE : e;
+    const REAL below = F(lowered)(FNN_SELU_SCALE_ALPHA * F(exp_minus)(F(capped)(x, *F(exp_cap))));
+    return x > C(0) ? FNN_SELU_SCALE : below;
 }
-FNN_INLINE REAL F(selu_slope)(REAL x) { return F(selu_derivative)(x); }
-#undef SELU_SCALE
-#undef SELU_SCALE_ALPHA
+FNN_INLINE REAL F(selu_backward)(REAL dy, REAL x) { return dy * F(selu_derivative)(x); }
 
-/* x / (1 + e^-u), u of x's sign, given e^-|u| */
-FNN_INLINE REAL F(gated)(REAL x, F(split) e)
+/* x / (1 + e^-u), u of x's sign, given |x| capped where the result ends and e^-|u| lifted */
+FNN_INLINE REAL F(gated)(REAL x, REAL a, REAL E)
 {
-    const REAL a = F(magnitude)(x), tail = -F(times_exp)(a, e);
-    return (x < C(0) ? tail : x) / (C(1) + e.normal);
+    return (x < C(0) ? -F(lowered)(a * E) : x) / (C(1) + F(lowered)(E));
 }
 /* An f with f(x) - x/2 even has f'(x) + f'(-x) = 1; `left` is f'(-|x|). */
 FNN_INLINE REAL F(mirrored)(REAL x, REAL left) { return x < C(0) ? left : C(1) - left; }
 
-FNN_INLINE REAL F(silu)(REAL x) { return F(gated)(x, F(exp_minus)(F(magnitude)(x))); }
+FNN_INLINE REAL F(silu)(REAL x)
+{
+    const REAL a = F(capped)(x, *F(exp_cap));
+    return F(gated)(x, a, F(exp_minus)(a));
+}
 FNN_INLINE REAL F(silu_derivative)(REAL x)
 {
-    const REAL a = F(magnitude)(x);
-    const F(split) e = F(exp_minus)(a);
-    const REAL d = C(1) + e.normal;
-    return F(mirrored)(x, F(times_exp)(d - a, e) / (d * d));
+    const REAL a = F(capped)(x, *F(exp_cap)), e = F(lowered)(F(exp_minus)(a)), d = C(1) + e;
+    return F(mirrored)(x, e * (d - a) / (d * d));
 }
-FNN_INLINE REAL F(silu_slope)(REAL x) { return F(silu_derivative)(x); }
+FNN_INLINE REAL F(silu_backward)(REAL dy, REAL x) { return dy * F(silu_derivative)(x); }
 
-#define TWO_U1 C(1.5957691216057307117)  /* sqrt(8 / pi) */
-#define TWO_U3 C(0.071354816272600248776) /* sqrt(8 / pi) 0.044715 */
+/* gelu_tanh(x) = x / (1 + e^-u), u = U1 x + U3 x^3 */
+#define FNN_U1 C(1.5957691216057307118)   /* sqrt(8 / pi) */
+#define FNN_U3 C(0.071354816272600248776) /* sqrt(8 / pi) 0.044715 */
+BOUND(gelu_tanh_cap, 10.9, 21.6);         /* u is just below exp_cap */
 FNN_INLINE REAL F(gelu_tanh)(REAL x)
 {
-    const REAL top = FNN_IS_DOUBLE ? C(22) : C(12), a = F(magnitude)(x), b = top < a ? top : a;
-    return F(gated)(x, F(exp_minus)(F(magnitude)(b * (TWO_U1 + TWO_U3 * (b * b)))));
+    const REAL a = F(capped)(x, *F(gelu_tanh_cap));
+    return F(gated)(x, a, F(exp_minus)(a * (FNN_U1 + FNN_U3 * (a * a))));
 }
 FNN_INLINE REAL F(gelu_tanh_derivative)(REAL x)
 {
-    const REAL top = FNN_IS_DOUBLE ? C(22) : C(12), a = F(magnitude)(x), b = top < a ? top : a, b2 = b * b;
-    const F(split) e = F(exp_minus)(F(magnitude)(b * (TWO_U1 + TWO_U3 * b2)));
-    const REAL d = C(1) + e.normal;
-    return F(mirrored)(x, F(times_exp)(d - b * (TWO_U1 + C(3) * TWO_U3 * b2), e) / (d * d));
+    const REAL a = F(capped)(x, *F(gelu_tanh_cap)), a2 = a * a;
+    const REAL e = F(lowered)(F(exp_minus)(a * (FNN_U1 + FNN_U3 * a2))), d = C(1) + e;
+    return F(mirrored)(x, e * (d - a * (FNN_U1 + C(3) * FNN_U3 * a2)) / (d * d));
 }
-FNN_INLINE REAL F(gelu_tanh_slope)(REAL x) { return F(gelu_tanh_derivative)(x); }
-#undef TWO_U1
-#undef TWO_U3
+FNN_INLINE REAL F(gelu_tanh_backward)(REAL dy, REAL x) { return dy * F(gelu_tanh_derivative)(x); }
 
-/* e^-(a^2 / 2), its exponent in two parts, the first exact: an error in it would be one of the result */
-FNN_INLINE F(split) F(gauss)(REAL a)
-{
-    const REAL high = F(from_bits)(F(bits)(a) & FNN_HIGH_HALF);
-    return F(exp_minus_sum)(C(0.5) * high * high, C(0.5) * (a - high) * (a + high));
-}
+BOUND(gelu_cap, 14.5, 38.7);
 FNN_INLINE REAL F(gelu)(REAL x)
 {
-    const REAL top = FNN_IS_DOUBLE ? C(38.7) : C(14.5), a = F(magnitude)(x), b = top < a ? top : a;
-    const REAL tail = F(times_exp)(b * F(mills)(b), F(gauss)(b));
-    return (x < C(0) ? C(0) : x) - tail;
+    const REAL a = F(capped)(x, *F(gelu_cap));
+    return (x < C(0) ? C(0) : x) - F(lowered)(F(times_mills)(a, a) * F(gauss)(a));
 }
 FNN_INLINE REAL F(gelu_derivative)(REAL x)
 {
-    const REAL top = FNN_IS_DOUBLE ? C(38.7) : C(14.5), a = F(magnitude)(x), b = top < a ? top : a;
-    return F(mirrored)(x, F(times_exp)(F(mills)(b) - b * C(0.39894228040143267794), F(gauss)(b)));
+    const REAL a = F(capped)(x, *F(gelu_cap));
+    return F(mirrored)(x, F(lowered)((F(times_mills)(C(1), a) - a * C(0.39894228040143267794)) * F(gauss)(a)));
 }
-FNN_INLINE REAL F(gelu_slope)(REAL x) { return F(gelu_derivative)(x); }
+FNN_INLINE REAL F(gelu_backward)(REAL dy, REAL x) { return dy * F(gelu_derivative)(x); }
 
-/* x tanh(softplus(x)) = x n / (n + 2), n = e^2x + 2 e^x; for x > 0 both are multiplied by e^-2x */
+/* x tanh(softplus(x)) = x n / (n + 2), n = e^2x + 2 e^x: for x < 0 both halved, for x >= 0 divided by e^2x */
 FNN_INLINE REAL F(mish)(REAL x)
 {
-    const REAL a = F(magnitude)(x);
-    const F(split) s = F(exp_minus)(a);
-    const REAL e = s.normal, left = -F(times_exp)(a * (C(1) + C(0.5) * e), s), right = x * (C(1) + C(2) * e);
-    return (x < C(0) ? left : right) / (x < C(0) ? C(1) + e * (C(1) + C(0.5) * e) : C(1) + C(2) * e * (C(1) + e));
+    const REAL a = F(capped)(x, *F(exp_cap)), E = F(exp_minus)(a), e = F(lowered)(E), h = C(1) + C(0.5) * e;
+    const REAL left = -F(lowered)(a * h * E), right = x * (C(1) + C(2) * e);
+    return (x < C(0) ? left : right) / (x < C(0) ? C(1) + e * h : C(1) + C(2) * e * (C(1) + e));
 }
+/* With d the divisor above, e (...) / d^2 for x < 0 and 1 + e^2 (...) / d^2 for x >= 0 */
 FNN_INLINE REAL F(mish_derivative)(REAL x)
 {
-    const REAL a = F(magnitude)(x);
-    const F(split) s = F(exp_minus)(a);
-    const REAL e = s.normal;
-    const REAL left = F(times_exp)(C(1) - a + e * (C(1.5) - a + e * (C(1) + C(0.25) * e)), s);
-    const REAL right = C(1) + e * (C(4) + e * (C(6) + C(4) * a + e * (C(4) + C(4) * a)));
+    const REAL a = F(capped)(x, *F(exp_cap)), e = F(lowered)(F(exp_minus)(a)), b = C(1) - a;
+    const REAL left = e * (b + e * (b + C(0.5) + e * (C(1) + C(0.25) * e)));
+    const REAL right = e * e * (C(2) - C(4) * b - C(4) * e * (b + e));
     const REAL d = x < C(0) ? C(1) + e * (C(1) + C(0.5) * e) : C(1) + C(2) * e * (C(1) + e);
-    return (x < C(0) ? left : right) / (d * d);
+    const REAL part = (x < C(0) ? left : right) / (d * d);
+    return x < C(0) ? part : C(1) + part;
 }
-FNN_INLINE REAL F(mish_slope)(REAL x) { return F(mish_derivative)(x); }
+FNN_INLINE REAL F(mish_backward)(REAL dy, REAL x) { return dy * F(mish_derivative)(x); }

@@ -3,7 +3,7 @@
 #include <string.h>
 
 const fnn_op fnn_ops[FNN_N_OPS] = {
-#define X(name, saved, params, product) \
+#define X(name, saved, params) \
     {#name, 1 + params, #saved}, {#name "_derivative", 1 + params, #saved}, {#name "_backward", 2 + params, #saved},
     FNN_ACTIVATIONS(X)
 #undef X

@@ -4,18 +4,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One row an activation: name, what its backward pass wants saved, number of parameters, and how its slope
-   meets dy: `times`, or `select` where a slope of 0 gives 0 whatever dy is.
+/* One row an activation: name, what its backward pass wants saved, number of parameters.
    A row makes three operations: f(x, ...), f_derivative(x, ...), f_backward(dy, saved, ...). */
-#define FNN_ACTIVATIONS(X)                                                                          \
-    X(relu, y, 0, select) X(sigmoid, y, 0, times) X(tanh, y, 0, times) X(softplus, y, 0, times)       \
-    X(log_sigmoid, y, 0, times) X(softsign, x, 0, times) X(hardsigmoid, x, 0, select)                 \
-    X(hardswish, x, 0, times) X(selu, x, 0, times) X(silu, x, 0, times) X(mish, x, 0, times)          \
-    X(gelu, x, 0, times) X(gelu_tanh, x, 0, times) X(leaky_relu, x, 1, select) X(elu, x, 1, times)    \
-    X(hardtanh, x, 2, select)
+#define FNN_ACTIVATIONS(X)                                                                             \
+    X(relu, y, 0) X(sigmoid, y, 0) X(tanh, y, 0) X(softplus, y, 0) X(log_sigmoid, y, 0)                \
+    X(softsign, x, 0) X(hardsigmoid, x, 0) X(hardswish, x, 0) X(selu, x, 0) X(silu, x, 0)              \
+    X(mish, x, 0) X(gelu, x, 0) X(gelu_tanh, x, 0) X(leaky_relu, x, 1) X(elu, x, 1) X(hardtanh, x, 2)
 
 enum {
-#define X(name, saved, params, product) FNN_##name, FNN_##name##_derivative, FNN_##name##_backward,
+#define X(name, saved, params) FNN_##name, FNN_##name##_derivative, FNN_##name##_backward,
     FNN_ACTIVATIONS(X)
 #undef X
     FNN_N_OPS,

@@ -48,10 +48,10 @@ enum { BLOCK = 64 };
 #define AFTER_DY_0
 #define AFTER_DY_1 , IN(2)
 #define AFTER_DY_2 , IN(2), IN(3)
-#define KERNELS(name, saved, params, product)                                             \
+#define KERNELS(name, saved, params)                                             \
     KERNEL(name##_n, 1 + params, F(name)(IN(0) AFTER_X_##params))                       \
     KERNEL(name##_derivative_n, 1 + params, F(name##_derivative)(IN(0) AFTER_X_##params)) \
-    KERNEL(name##_backward_n, 2 + params, F(product)(IN(0), F(name##_slope)(IN(1) AFTER_DY_##params)))
+    KERNEL(name##_backward_n, 2 + params, F(name##_backward)(IN(0), IN(1) AFTER_DY_##params))
 
 FNN_INLINE float sqrt_f32(float x) { return sqrtf(x); }
 FNN_INLINE double sqrt_f64(double x) { return sqrt(x); }
@@ -72,8 +72,8 @@ FNN_INLINE double sqrt_f64(double x) { return sqrt(x); }
 static void from_half_n(float *out, const uint16_t *in, ptrdiff_t n) { SIMD for (ptrdiff_t i = 0; i < n; i++) out[i] = from_half(in[i]); }
 static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (ptrdiff_t i = 0; i < n; i++) out[i] = to_half(in[i]); }
 
-#define ELEMENTWISE_f32(name, saved, params, product) name##_n_f32, name##_derivative_n_f32, name##_backward_n_f32,
-#define ELEMENTWISE_f64(name, saved, params, product) name##_n_f64, name##_derivative_n_f64, name##_backward_n_f64,
+#define ELEMENTWISE_f32(name, saved, params) name##_n_f32, name##_derivative_n_f32, name##_backward_n_f32,
+#define ELEMENTWISE_f64(name, saved, params) name##_n_f64, name##_derivative_n_f64, name##_backward_n_f64,
 #define ROWS_f32(name, n_in, width, padding) name##_rows_f32,
 #define ROWS_f64(name, n_in, width, padding) name##_rows_f64,
 #define UPDATES_f32(name, n_state) name##_n_f32,

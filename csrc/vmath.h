@@ -1,8 +1,10 @@
 /* exp and its kin as branch-free code that the compiler vectorises. Included once per REAL by kernels.c.
 
-   a) Powers of e are taken of -a, a in [0, FNN_A_MAX]: beyond it x e^-|x| is 0. NaN flows through everything.
-   b) Nothing here relies on a fused multiply-add; where one is there the results are a little better.
-   c) The polynomials are minimax, coefficients from the highest power down; their errors are relative. */
+   a) Powers of e are taken of -a, a >= 0 capped by the caller.
+   b) NaN flows through everything, so a cap is written `top < a ? top : a`: one instruction (min), if `top` is a
+      BOUND. If GCC knows the number it computes what follows for it and for `a`, and selects later (20 % slower).
+   c) Nothing relies on a fused multiply-add; where there is one the results are a little better.
+   d) The polynomials are minimax fits, lowest power first; their errors are relative to the function named. */
 #if FNN_IS_DOUBLE
 typedef uint64_t uint_f64;
 #else
@@ -10,13 +12,16 @@ typedef uint32_t uint_f32;
 #endif
 #define FNN_MANTISSA (FNN_IS_DOUBLE ? 52 : 23)
 #define FNN_ONE_BITS (FNN_IS_DOUBLE ? 0x3ff0000000000000 : 0x3f800000)
-#define FNN_ROUND (FNN_IS_DOUBLE ? 0x1.8p52 : 0x1.8p23)  /* x + FNN_ROUND has the integer nearest to x in its low bits */
-#define FNN_MIN_EXP (FNN_IS_DOUBLE ? -1021 : -125)       /* p 2^FNN_MIN_EXP is normal for p in [1 / 2, 1] */
-#define FNN_LN2_HI (FNN_IS_DOUBLE ? 0x1.62e42feep-1 : 0x1.62e4p-1) /* short: n FNN_LN2_HI is exact */
-#define FNN_LN2_LO (FNN_IS_DOUBLE ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cp-20)
-#define FNN_A_MAX (FNN_IS_DOUBLE ? 760.0 : 112.0)
-#define FNN_HIGH_HALF (FNN_IS_DOUBLE ? 0xfffffffff8000000 : 0xfffff000) /* the upper half of a mantissa */
+#define FNN_HIGH_HALF (FNN_IS_DOUBLE ? 0xfffffffff8000000 : 0xfffff000) /* with the upper half of the mantissa */
+#define FNN_ROUND (FNN_IS_DOUBLE ? 0x1.8p52 : 0x1.8p23) /* x + FNN_ROUND has the integer nearest to x in its low bits */
 #define FNN_LOG2E 1.44269504088896340736
+#define FNN_LN2_HI (FNN_IS_DOUBLE ? 0x1.62e42feep-1 : 0x1.62e4p-1) /* short, so that n FNN_LN2_HI is exact */
+#define FNN_LN2_LO (FNN_IS_DOUBLE ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cp-20)
+#define FNN_LIFT (FNN_IS_DOUBLE ? 80 : 40) /* 2^FNN_LIFT e^-exp_cap is a normal number */
+
+#define BOUND(name, f32, f64) __attribute__((weak)) const REAL F(name)[] = {FNN_IS_DOUBLE ? C(f64) : C(f32)}
+BOUND(exp_cap, 112, 760); /* a e^-a is 0 from there on */
+BOUND(expm1_cap, 40, 40); /* e^-a - 1 is -1 */
 
 FNN_INLINE F(uint) F(bits)(REAL x)
 {
@@ -32,122 +37,127 @@ FNN_INLINE REAL F(from_bits)(F(uint) b)
     return x;
 }
 
-/* |x|, at most FNN_A_MAX */
-FNN_INLINE REAL F(magnitude)(REAL x)
+FNN_INLINE REAL F(abs)(REAL x) { return FNN_IS_DOUBLE ? C(__builtin_fabs(x)) : C(__builtin_fabsf(x)); }
+
+/* |x|, at most `cap` */
+FNN_INLINE REAL F(capped)(REAL x, REAL cap)
 {
-    const REAL a = x < C(0) ? -x : x;
-    return C(FNN_A_MAX) < a ? C(FNN_A_MAX) : a;
+    const REAL a = F(abs)(x);
+    return cap < a ? cap : a;
 }
 
 FNN_INLINE REAL F(with_sign_of)(REAL magnitude, REAL x)
 {
-    const F(uint) sign = (F(uint))1 << (8 * sizeof(REAL) - 1);
-    return F(from_bits)((F(bits)(magnitude) & ~sign) | (F(bits)(x) & sign));
+    return FNN_IS_DOUBLE ? C(__builtin_copysign(magnitude, x)) : C(__builtin_copysignf(magnitude, x));
+}
+
+/* c[0] + c[1] x + ... + c[degree] x^degree */
+FNN_INLINE REAL F(polynomial)(REAL x, const REAL *c, int degree)
+{
+    REAL p = c[degree];
+    _Pragma("GCC unroll 32") for (int k = degree - 1; k >= 0; k--) p = p * x + c[k];
+    return p;
 }
 
 /* 2^n, n in the low bits of t */
 FNN_INLINE REAL F(power_of_2)(F(uint) t) { return F(from_bits)((t << FNN_MANTISSA) + FNN_ONE_BITS); }
 
-/* (e^r - 1 - r) / r^2 for |r| <= 0.353 */
+/* (e^r - 1 - r) / r^2 for |r| <= 0.35 */
 FNN_INLINE REAL F(exp_rest)(REAL r)
 {
-#if FNN_IS_DOUBLE /* expm1 to 2^-60.5 */
-    REAL p = C(2.09233931668295382e-09);
-    p = p * r + C(2.51073552626060427e-08); p = p * r + C(2.75572474711125625e-07);
-    p = p * r + C(2.75572501588247278e-06); p = p * r + C(2.48015873530838545e-05);
-    p = p * r + C(1.98412698790369844e-04); p = p * r + C(1.38888888888719236e-03);
-    p = p * r + C(8.33333333332490434e-03); p = p * r + C(4.16666666666666875e-02);
-    p = p * r + C(1.66666666666666719e-01); p = p * r + C(0.5);
-#else /* expm1 to 2^-25.3 */
-    REAL p = C(1.39432244632671370e-03);
-    p = p * r + C(8.36438608640477665e-03); p = p * r + C(4.16663512429589015e-02);
-    p = p * r + C(1.66665695775736412e-01); p = p * r + C(5.00000003032414799e-01);
+#if FNN_IS_DOUBLE /* e^r - 1 to 2^-55.3 */
+    static const double c[] = {0.50000000000000056,    0.16666666666666685,    0.04166666666657505,
+                               0.0083333333333141142,  0.0013888888932704249,  0.00019841269904712848,
+                               2.4801503430416697e-05, 2.7557225972381635e-06, 2.7626910939815929e-07,
+                               2.5115227400747318e-08};
+    return F(polynomial)(r, c, 9);
+#else /* e^r - 1 to 2^-25.9 */
+    static const float c[] = {0.5f, 0.166665405f, 0.0416662693f, 0.00836700387f, 0.00139474939f};
+    return F(polynomial)(r, c, 4);
 #endif
-    return p;
 }
 
-/* e^-(a + rest) = normal * tail: tail is a power of 2, and 1 unless the product is subnormal. What a tail is to be
-   multiplied by is multiplied by `normal` first, so that only one rounding is a subnormal one. */
+/* e^-a = 2^n e^r: t holds n as FNN_ROUND does, and r follows */
+FNN_INLINE REAL F(exponent)(REAL a) { return a * C(-FNN_LOG2E) + C(FNN_ROUND); }
+FNN_INLINE REAL F(remainder)(REAL a, REAL t)
+{
+    const REAL n = t - C(FNN_ROUND);
+    return (-a - n * C(FNN_LN2_HI)) - n * C(FNN_LN2_LO);
+}
+
+/* Lifted numbers, 2^FNN_LIFT times too large. A product with e^-a is taken of lifted ones and lowered last: only then
+   can it be subnormal, and it is rounded as such once. */
+FNN_INLINE REAL F(lifted_exp)(REAL r, REAL t)
+{
+    const F(uint) lift = (F(uint))FNN_LIFT << FNN_MANTISSA;
+    return (C(1) + r * (C(1) + r * F(exp_rest)(r))) * F(from_bits)((F(bits)(t) << FNN_MANTISSA) + FNN_ONE_BITS + lift);
+}
+FNN_INLINE REAL F(lowered)(REAL x) { return x * C(FNN_IS_DOUBLE ? 0x1p-80 : 0x1p-40); }
+
+/* e^-a, lifted; a <= exp_cap */
+FNN_INLINE REAL F(exp_minus)(REAL a)
+{
+    const REAL t = F(exponent)(a);
+    return F(lifted_exp)(F(remainder)(a, t), t);
+}
+
+/* e^-(a^2 / 2), lifted, its exponent in two parts, the first exact: an error in it would be one of the result */
+FNN_INLINE REAL F(gauss)(REAL a)
+{
+    const REAL high = F(from_bits)(F(bits)(a) & FNN_HIGH_HALF);
+    const REAL first = C(0.5) * high * high, second = C(0.5) * (a - high) * (a + high);
+    const REAL t = F(exponent)(first + second);
+    return F(lifted_exp)(F(remainder)(first, t) - second, t);
+}
+
+/* e^-a - 1 = difference, and e^-a + 1 = sum, each with one rounding; a <= expm1_cap */
 typedef struct {
-    REAL normal, tail;
-} F(split);
-
-FNN_INLINE F(split) F(exp_minus_sum)(REAL a, REAL rest)
+    REAL difference, sum;
+} F(exp_and_1);
+FNN_INLINE F(exp_and_1) F(exp_minus_and_1)(REAL a)
 {
-    const REAL t = (a + rest) * C(-FNN_LOG2E) + C(FNN_ROUND), n = t - C(FNN_ROUND), low = C(FNN_ROUND + FNN_MIN_EXP);
-    const REAL r = ((-a - n * C(FNN_LN2_HI)) - n * C(FNN_LN2_LO)) - rest;
-    const REAL p = C(1) + (r + r * r * F(exp_rest)(r));
-    const REAL first = t < low ? low : t;
-    return (F(split)){p * F(power_of_2)(F(bits)(first)), F(power_of_2)(F(bits)(t) - F(bits)(first))};
-}
-FNN_INLINE F(split) F(exp_minus)(REAL a) { return F(exp_minus_sum)(a, C(0)); }
-
-/* e^-a - 1 */
-FNN_INLINE REAL F(expm1_minus)(REAL a)
-{
-    a = C(40) < a ? C(40) : a; /* -1 from here on */
-    const REAL t = a * C(-FNN_LOG2E) + C(FNN_ROUND), n = t - C(FNN_ROUND);
-    const REAL r = (-a - n * C(FNN_LN2_HI)) - n * C(FNN_LN2_LO), s = F(power_of_2)(F(bits)(t));
-    return (r + r * r * F(exp_rest)(r)) * s + (s - C(1));
-}
-
-/* e^x: 0 where that would be subnormal, infinite above the range */
-FNN_INLINE REAL F(exp)(REAL x)
-{
-    const REAL top = FNN_IS_DOUBLE ? C(709.78271289338397) : C(88.7228317), bottom = FNN_IS_DOUBLE ? C(-708.39) : C(-87.33);
-    REAL z = top < x ? top : x;
-    z = z < bottom ? bottom : z;
-    const REAL t = z * C(FNN_LOG2E) + C(FNN_ROUND), n = t - C(FNN_ROUND);
-    const REAL r = (z - n * C(FNN_LN2_HI)) - n * C(FNN_LN2_LO);
-    /* n may be one too high for an exponent: half of it goes into p */
-    const REAL p = C(2) + (r + r * r * F(exp_rest)(r)) * C(2), e = p * F(power_of_2)(F(bits)(t) - 1);
-    return x < bottom ? C(0) : top < x ? (REAL)INFINITY : e;
+    const REAL t = F(exponent)(a), r = F(remainder)(a, t), power = F(power_of_2)(F(bits)(t));
+    const REAL p = (r + r * r * F(exp_rest)(r)) * power;
+    return (F(exp_and_1)){p + (power - C(1)), p + (power + C(1))};
 }
 
 /* log(1 + e) / e for e in [0, 1] */
 FNN_INLINE REAL F(log1p_ratio)(REAL e)
 {
-#if FNN_IS_DOUBLE /* 2 atanh(s) / e with s = e / (2 + e), to 2^-60 */
-    const REAL d = C(2) + e, s = e / d, s2 = s * s;
-    REAL p = C(0.156388413393015398);
-    p = p * s2 + C(0.0748756189760394481); p = p * s2 + C(0.108462578762947754); p = p * s2 + C(0.117341382977108238);
-    p = p * s2 + C(0.133351897200357826); p = p * s2 + C(0.153845434244618996); p = p * s2 + C(0.181818199139876266);
-    p = p * s2 + C(0.222222221979639967); p = p * s2 + C(0.285714285716024554); p = p * s2 + C(0.399999999999995146);
-    p = p * s2 + C(0.666666666666666669);
-    return (C(2) + s2 * p) / d;
-#else /* to 2^-27.6 */
-    REAL p = C(-0.00324381944699704373);
-    p = p * e + C(0.0198510937326827158); p = p * e + C(-0.0569600650930805689); p = p * e + C(0.106038550382673485);
-    p = p * e + C(-0.153058144929264059); p = p * e + C(0.196760602712883976); p = p * e + C(-0.249541679932141255);
-    p = p * e + C(0.333299671257169186); p = p * e + C(-0.499999026684326908); p = p * e + C(0.999999995308475469);
-    return p;
+#if FNN_IS_DOUBLE /* to 2^-56.6 */
+    static const double c[] = {
+        1,                      -0.49999999999999184,  0.33333333333211251,  -0.24999999992722036,
+        0.19999999769455384,    -0.16666662178159686,  0.14285655677590586,  -0.12499456345009263,
+        0.11107381093673865,    -0.09980505446764594,  0.090115497702722355, -0.080772760320723586,
+        0.070279788265734305,   -0.05738816123772094,  0.042166555645071699, -0.026623268812364681,
+        0.013756261994097924,   -0.0055021371222133374, 0.0015817103180896838, -0.00028880661080981978,
+        2.5041625298475911e-05};
+    return F(polynomial)(e, c, 20);
+#else /* to 2^-27.7 */
+    static const float c[] = {1,            -0.499999017f, 0.333299667f,   -0.249541685f, 0.19676061f,
+                              -0.153058141f, 0.106038548f,  -0.0569600649f, 0.0198510941f, -0.00324381934f};
+    return F(polynomial)(e, c, 9);
 #endif
 }
 
-/* erfc(a / sqrt(2)) e^(a^2 / 2) / 2 for a >= 0 */
-FNN_INLINE REAL F(mills)(REAL a)
+/* times erfc(a / sqrt(2)) e^(a^2 / 2) / 2 for a >= 0, by a polynomial in (a - k) / (a + l); k and l are those among
+   the round numbers tried that round least */
+FNN_INLINE REAL F(times_mills)(REAL times, REAL a)
 {
-#if FNN_IS_DOUBLE /* a <= 38.7, to 2^-56.4 */
-    REAL p = C(1.7362434973404629e-07), q = C(4.35211704207489123e-07);
-    p = p * a + C(5.64911656828215396e-06); q = q * a + C(1.41602353168086356e-05);
-    p = p * a + C(8.94320461950026473e-05); q = q * a + C(2.24608107347930563e-04);
-    p = p * a + C(8.990268633233239e-04); q = q * a + C(2.26768639099572052e-03);
-    p = p * a + C(6.32123305561504013e-03); q = q * a + C(1.60682839622477591e-02);
-    p = p * a + C(3.23926247429557398e-02); q = q * a + C(8.34214753004513811e-02);
-    p = p * a + C(1.2245492727727861e-01); q = q * a + C(3.22349958128545264e-01);
-    p = p * a + C(3.37859628472898746e-01); q = q * a + C(9.23719552133797453e-01);
-    p = p * a + C(6.5445631641964063e-01); q = q * a + C(1.91794376497879611);
-    p = p * a + C(8.11878383588652733e-01); q = q * a + C(2.74110286023681234);
-    p = p * a + C(0.5); q = q * a + C(2.42164132798017067);
-    q = q * a + C(1);
-#else /* a <= 14.5, to 2^-32 */
-    REAL p = C(7.89623622159835879e-04), q = C(1.97929703539372942e-03);
-    p = p * a + C(1.07131505673232316e-02); q = q * a + C(2.68536200253964427e-02);
-    p = p * a + C(6.72664273836785199e-02); q = q * a + C(1.70598820340749343e-01);
-    p = p * a + C(2.41187574564494622e-01); q = q * a + C(6.31292610300744658e-01);
-    p = p * a + C(4.97197322626896221e-01); q = q * a + C(1.41240702359667248);
-    p = p * a + C(0.5); q = q * a + C(1.7922792100037675);
-    q = q * a + C(1);
+#if FNN_IS_DOUBLE /* a <= 38.7, to 2^-58 */
+    static const double c[] = {
+        0.92456100672743835,     -0.97327190141407838,    0.67479942241856661,     -0.26605799496301441,
+        0.014432951289533872,    0.035162127953057419,    -0.006513588484301485,   -0.0063040157641965789,
+        0.00097818009575776363,  0.0014732693972415313,   4.226313172475417e-05,   -0.0003441535613658828,
+        -0.00010772838509998341, 5.4917533729130217e-05,  4.9214671649876592e-05,  4.4354991027108102e-06,
+        -1.1949895506028577e-05, -7.0729589771648847e-06, -4.8684592094259072e-07, 2.6476496477129545e-06,
+        2.0879706928246871e-06,  -8.3328925512264679e-07, -9.0374903723715348e-07, 3.8537700055638359e-07};
+    const double d = a + 3.5;
+    return times / d * F(polynomial)((a - 2) / d, c, 23);
+#else /* a <= 14.5, to 2^-26 */
+    static const float c[] = {1.25f,         -1.24339354f, 0.169633359f,  0.291635245f, 0.0571446232f,
+                              -0.152865887f, 0.143319413f, -0.318780631f, 0.282769948f, -0.0805224627f};
+    const float d = a + 2.5f;
+    return times / d * F(polynomial)(a / d, c, 9);
 #endif
-    return p / q;
 }
