@@ -255,6 +255,7 @@ def test_verbose_prints_the_reports(capsys):
         ("the cat", {"sampling": "random"}, ValueError, "text has 7 characters, expected at least 9"),
         ("The cat" * 20, {}, ValueError, "'T'"),
         (TEXT, {"validation": "The cat"}, ValueError, "'T'"),
+        (TEXT, {"validation": ""}, ValueError, "validation is empty"),
     ],
 )
 def test_fit_rejects(text, options, error, words):

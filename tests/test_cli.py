@@ -2,6 +2,7 @@
 
 import os
 import re
+import select
 import shlex
 import signal
 import subprocess
@@ -154,6 +155,16 @@ def test_any_utf8_text_will_do(capsys, directory):
     assert main(["lm", "train", "学.txt", "--epochs", "1", *QUICK]) == 0
     assert main(["lm", "sample", "fastnn-lm.safetensors", "--prefix", "学习", "--length", "5"]) == 0
     assert len(capsys.readouterr().out.splitlines()[-1]) <= 7
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_is_shown_on_a_terminal_alone(terminal):
+    reader, writer = os.openpty() if terminal else os.pipe()
+    subprocess.run([sys.executable, "-m", "fastnn", *TRAIN], stdout=subprocess.PIPE, stderr=writer, check=True)
+    with open(reader, "rb", buffering=0) as shown, open(writer, "wb"):
+        ready, _, _ = select.select([shown], [], [], 5 if terminal else 0)  # a terminal takes its time
+        assert (b"% |" in shown.read(4096) if ready else False) == terminal
 
 
 # bad input -------------------------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def _conclude(lm, train, out, twin_seconds):
         [sys.executable, "-c", TWIN],
         input=json.dumps([lm.config(), train, settings]),
         env={**os.environ, "FASTNN_BACKEND": "reference"},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         encoding="utf-8",
         check=True,
     )

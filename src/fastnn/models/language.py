@@ -14,6 +14,7 @@ import hashlib
 import itertools
 import math
 import os
+import shutil
 import tempfile
 import time
 
@@ -258,7 +259,7 @@ class CharLM(nn.Module):
         batch_size=32,
         sampling="consecutive",
         optimizer="adam",
-        lr=4e-3,
+        lr=2e-3,
         weight_decay=0.0,
         clip=1.0,
         reports=20,
@@ -388,8 +389,10 @@ class Training:
                 f"text has {len(text)} characters, expected at least {needed} "
                 f"for num_steps={settings['num_steps']} and batch_size={settings['batch_size']}"
             )
-        if validation is not None:
-            lm.vocabulary.encode(validation)  # an unknown character raises now, not at the first report
+        if validation is not None:  # what will not do raises now, not at the first report
+            lm.vocabulary.encode(validation)
+            if not validation:
+                raise ValueError("validation is empty, expected at least one character, or None")
         self.offsets = min(settings["num_steps"], len(text) - needed + 1)
         self.lm, self.text, self.validation, self.settings = lm, text, validation, settings
         self.tokens = lm.vocabulary.encode(text)
@@ -419,12 +422,15 @@ class Training:
             )
         if verbose:
             tqdm.write(HEADING)
+        columns, lines = shutil.get_terminal_size()  # not left to tqdm, which hides itself if a terminal has no size
         bar = tqdm(
             total=1,
             initial=progress,
             leave=False,
-            disable=None if verbose else True,
-            bar_format="{percentage:3.0f}% |{bar}| {elapsed} of {elapsed}+{remaining}",
+            disable=None if verbose else True,  # None: shown on a terminal only
+            ncols=columns - 1,
+            nrows=lines,
+            bar_format="{percentage:3.0f}% |{bar}| {elapsed}, {remaining} to go",
         )
         with bar:
             began = time.perf_counter() - self.seconds
