@@ -1,5 +1,8 @@
 """`nox` runs the tests on every Python at hand and the linters; `nox -s bench` measures and renders the report."""
 
+import zipfile
+from pathlib import Path
+
 import nox
 
 nox.options.default_venv_backend = "venv"
@@ -24,15 +27,28 @@ def lint(session):
 
 @nox.session
 def bench(session):
-    """Measure every row and render docs/benchmarks; arguments go to pytest."""
+    """Measure every row, with AVX2 alone too, and render docs/benchmarks; arguments go to pytest."""
     session.install(".[test,plot]")
-    store = f"{session.create_tmp()}/benchmarks.json"
-    session.run("pytest", "benchmarks", f"--benchmark-json={store}", *session.posargs)
-    session.run("python", "benchmarks/report.py", store, "docs/benchmarks")
+    avx2 = {
+        "FASTNN_ISA": "x86_v3",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+        "OPENBLAS_CORETYPE": "Haswell",
+    }
+    stores = []
+    for name, limits in ("best", {}), ("avx2", avx2):
+        stores.append(f"{session.create_tmp()}/{name}.json")
+        session.run("pytest", "benchmarks", f"--benchmark-json={stores[-1]}", *session.posargs, env=limits)
+    session.run("python", "benchmarks/report.py", *stores, "docs/benchmarks")
 
 
 @nox.session
 def package(session):
-    """Build the source distribution, and the wheel from it alone, and check the wheel's size and contents."""
+    """Build the source distribution, and from it alone the wheel, whose size and contents are checked."""
     session.install("build")
-    session.run("python", "-m", "build", "--outdir", session.create_tmp())
+    folder = Path(session.create_tmp())
+    session.run("python", "-m", "build", "--outdir", str(folder))
+    (wheel,) = folder.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert wheel.stat().st_size <= 2e6, f"the wheel has {wheel.stat().st_size} bytes"
+    assert "fastnn/_kernels/activations.pxd" in names
+    assert not [name for name in names if name.endswith((".c", ".h", ".pyx")) or "tests" in name]

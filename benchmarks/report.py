@@ -1,6 +1,7 @@
 """Render what `pytest benchmarks --benchmark-json=FILE` measured: python benchmarks/report.py FILE... FOLDER.
 
-Writes FOLDER/README.md, with a section for each FILE, and a picture for each family in it.
+Writes FOLDER/README.md, with a section for each FILE and a picture for each family in it, and puts the rows of the
+first FILE in place of those that README.md quotes.
 """
 
 import json
@@ -32,6 +33,7 @@ on a machine that others use they still move by some per cent. Columns:
   may exceed 100 %.
 """
 
+ROOT = Path(__file__).parents[1]
 COLUMNS = ("fastnn", "memoryview", "tuned", "loose", "reference")
 
 
@@ -162,6 +164,14 @@ def draw(rows, title, path):
     plt.close(figure)
 
 
+def refresh(readme, lines):
+    """Replace the rows of the tables in a file by those of the same name among the lines."""
+    name = lambda line: line.split(" | ")[0]
+    fresh = {name(line): line for line in reversed(lines) if line.startswith("| ") and "---" not in line}
+    quoted = [fresh.get(name(line), line) for line in readme.read_text().splitlines()]
+    readme.write_text("\n".join(quoted) + "\n")
+
+
 def main(*arguments):
     *paths, folder = map(Path, arguments)
     folder.mkdir(parents=True, exist_ok=True)
@@ -169,6 +179,7 @@ def main(*arguments):
     for path in paths:
         lines += section(*read(path), folder)
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")
+    refresh(ROOT / "README.md", lines)
 
 
 if __name__ == "__main__":
