@@ -120,8 +120,19 @@ def mpmath_truth(name, x):
         v, slope = (mpmath.sqrt(8 / mpmath.pi) * w for w in (x + x**3 * 44715 / 10**6, 1 + 3 * x**2 * 44715 / 10**6))
         softplus, sigmoid, share = mpmath.log1p(e), e / (1 + e), 1 / (1 + mpmath.exp(-v))
         scale, alpha = mpmath.mpf("1.0507009873554804934193349852946"), mpmath.mpf("1.6732632423543772848170429916717")
-        t = mpmath.tanh(softplus)
+        t, hard = mpmath.tanh(softplus), min(max(x + 3, 0 * x), 6 * one) / 6
+        leaky = one if x > 0 else mpmath.mpf(PARAMETERS["leaky_relu"][0])
         return {
+            "relu": lambda: max(x, 0 * x),
+            "relu_derivative": lambda: one * (x > 0),
+            "leaky_relu": lambda: x * leaky,
+            "leaky_relu_derivative": lambda: leaky,
+            "hardtanh": lambda: min(max(x, -one), one),
+            "hardtanh_derivative": lambda: one * (abs(x) < 1),
+            "hardsigmoid": lambda: hard,
+            "hardsigmoid_derivative": lambda: (abs(x) < 3) * one / 6,
+            "hardswish": lambda: x * hard,
+            "hardswish_derivative": lambda: hard + (abs(x) < 3) * x / 6,
             "sigmoid": lambda: sigmoid,
             "sigmoid_derivative": lambda: sigmoid / (1 + e),
             "sigmoid_backward": lambda: x * (1 - x),

@@ -166,7 +166,7 @@ FNN_INLINE REAL F(gelu_tanh_derivative)(REAL x)
 }
 FNN_INLINE REAL F(gelu_tanh_backward)(REAL dy, REAL x) { return dy * F(gelu_tanh_derivative)(x); }
 
-BOUND(gelu_cap, 14.5, 38.7);
+BOUND(gelu_cap, 14.6, 38.8); /* where the slope ends, a little later than the value */
 FNN_INLINE REAL F(gelu)(REAL x)
 {
     const REAL a = F(capped)(x, *F(gelu_cap));

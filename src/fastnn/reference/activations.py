@@ -17,24 +17,25 @@ def _elementwise(formula):
     signature = inspect.signature(formula)
 
     @functools.wraps(formula)
-    def function(*args, out=None, where=True, dtype=None, casting="same_kind", **named):
+    def function(*args, out=None, where=True, dtype=None, **named):
         bound = signature.bind(*args, **named)
         bound.apply_defaults()
         operands = [v if isinstance(v, (bool, int, float)) else np.asarray(v) for v in bound.arguments.values()]
+        types = [np.result_type(v) for v in operands]
+        if any(t.kind not in "biuf" or t.itemsize > 8 for t in types):
+            raise TypeError(f"{formula.__name__} does not support operands of type {', '.join(map(str, types))}")
         dtype = np.dtype(dtype or np.result_type(*operands)).newbyteorder("=")
-        if dtype.kind in "biu":
-            dtype = np.dtype(np.float64)
-        if dtype.char not in "efd" or not all(np.can_cast(np.result_type(v), dtype, casting) for v in operands):
-            raise TypeError(
-                f"{formula.__name__} does not support operands of type {[np.result_type(v) for v in operands]}"
-            )
+        if dtype.kind in "biu":  # the smallest float that holds all; for one operand always float64
+            dtype = np.result_type(dtype, np.float64 if len(operands) == 1 else np.float16)
+        if dtype.char not in "efd":
+            raise TypeError(f"{formula.__name__} does not support dtype {dtype}")
         with np.errstate(all="ignore"):
             arrays = [np.asarray(v, dtype).astype(working(dtype)) for v in operands]
             result = np.asarray(formula(*arrays)).astype(dtype)
         (out,) = out if isinstance(out, tuple) else (out,)
         if out is None:
             return result[()] if where is True else np.where(where, result, 0)
-        np.copyto(out, result, casting=casting, where=where)
+        np.copyto(out, result, where=where)
         return out
 
     tail = inspect.signature(lambda *, out=None, **ufunc_keywords: None).parameters.values()
