@@ -1,0 +1,223 @@
+"""The grid of families and rooms: every family has its file in every room, every name its function, cases and row."""
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import bench, ops, reference
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {
+    "src/fastnn/ops": "{}.py",
+    "src/fastnn/reference": "{}.py",
+    "src/fastnn/_kernels": "{}.pyx",
+    "csrc": "{}.h",
+    "tests": "test_{}.py",
+    "benchmarks": "bench_{}.py",
+}
+IN_NUMPY = {"regularization"}  # what NumPy does as well as a kernel could: no kernel, and ops is the reference
+ON_GEMM = {("csrc", "recurrent")}  # its C is a product and the activations
+COMPOSED = {"rnn_step_forward", "rnn_step_backward"}  # out of the kernels of a step, a product and an activation
+FAMILIES = sorted(path.stem for path in (ROOT / "src/fastnn/ops").glob("[!_]*.py"))
+NAMES = {name: family for family in FAMILIES for name in importlib.import_module(f"fastnn.ops.{family}").__all__}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_is_in_every_room(family):
+    rooms = [room for room in ROOMS if family not in IN_NUMPY or room not in ("src/fastnn/_kernels", "csrc")]
+    files = [ROOT / room / ROOMS[room].format("gemm" if (room, family) in ON_GEMM else family) for room in rooms]
+    assert [file for file in files if not file.exists()] == []
+    if family not in IN_NUMPY:
+        assert (ROOT / "src/fastnn/_kernels" / f"{family}.pyi").exists()
+
+
+def test_no_room_has_more():
+    for room, stems in {
+        "src/fastnn/reference": {path.stem for path in (ROOT / "src/fastnn/reference").glob("[!_]*.py")},
+        "src/fastnn/_kernels": {path.stem for path in (ROOT / "src/fastnn/_kernels").glob("*.pyx")} - {"cpu", "gemm"},
+        "benchmarks": {path.stem.removeprefix("bench_") for path in (ROOT / "benchmarks").glob("bench_*.py")},
+    }.items():
+        assert stems <= set(FAMILIES), room
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_twins_have_the_same_names(family):
+    names = importlib.import_module(f"fastnn.ops.{family}").__all__
+    assert sorted(names) == sorted(importlib.import_module(f"fastnn.reference.{family}").__all__)
+    assert [name for name in names if name not in fastnn.__all__] == []
+    if family in IN_NUMPY:
+        assert [name for name in names if getattr(ops, name) is not getattr(reference, name)] == []
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if NAMES[name] not in IN_NUMPY and name != "saved_for"])
+def test_the_kernel_has_the_same_name(name):
+    kernels = importlib.import_module(f"fastnn._kernels.{NAMES[name]}")
+    assert name in getattr(kernels, "OPS", COMPOSED) or callable(getattr(kernels, name, None))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_signatures_agree(name):
+    function, twin = getattr(ops, name), inspect.signature(getattr(reference, name))
+    if isinstance(function, np.ufunc):
+        operands = [p for p in twin.parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        assert len(operands) == function.nin
+        assert "out" in twin.parameters
+    else:
+        assert inspect.signature(function) == twin
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_there_is_a_benchmark_row(name):
+    timed = {found for family in FAMILIES for row in bench.rows(family) for found in re.findall(r"F\.(\w+)", row[4])}
+    assert name in timed | {"saved_for"}
+
+
+def test_rows_are_there_once():
+    rows = [str(row) for family in FAMILIES for row in bench.rows(family)]
+    assert len(set(rows)) == len(rows)
+    assert set(bench.SHORT) <= set(rows)
+
+
+# --- cases: every name's value against the twin in float64, and its gradient against differences --------------------
+# A case is the name, a function of F and float64 arrays whose results are compared, those arrays, and None or what
+# `gradcheck` takes: a function that returns a value and the gradients, and the arrays to check them at.
+
+
+def normal(*shapes):
+    """Return arrays of these shapes, the same in every call."""
+    rng = np.random.default_rng(0)
+    return [rng.standard_normal(shape) for shape in shapes]
+
+
+def pair(name, saved=lambda F, name, x: getattr(F, name)(x)):
+    """Yield the cases of a function of one array, and of the backward function that takes what is saved of it."""
+
+    def value(F, x):
+        return getattr(F, name)(x)
+
+    def backward(F, dy, x):
+        return getattr(F, f"{name}_backward")(dy, saved(F, name, x))
+
+    x, dy = normal((6, 5), (6, 5))
+    check = lambda x: ((dy * value(fastnn, x)).sum(), backward(fastnn, dy, x)), [x]
+    yield name, value, [x], check
+    yield f"{name}_backward", backward, [dy, x], check
+
+
+def activations():
+    for name in (name for name in ops.activations.__all__ if f"{name}_backward" in NAMES):
+        yield from pair(name, lambda F, name, x: x if F.saved_for(name) == "x" else getattr(F, name)(x))
+        f, slope = getattr(fastnn, name), getattr(fastnn, f"{name}_derivative")
+        check = lambda x, f=f, slope=slope: (f(x).sum(), slope(x)), normal((6, 5))
+        yield f"{name}_derivative", lambda F, x, name=f"{name}_derivative": getattr(F, name)(x), normal((6, 5)), check
+    yield "saved_for", lambda F: np.array([F.saved_for(name) == "x" for name in ("gelu", "tanh")]), [], None
+
+
+def losses():
+    yield from pair("softmax")
+    yield from pair("log_softmax")
+    check = lambda x: (fastnn.logsumexp(x).sum(), fastnn.softmax(x)), normal((6, 5))
+    yield "logsumexp", lambda F, x: F.logsumexp(x), normal((6, 5)), check
+    targets = np.array([0, 3, 4, 1, 1, 2])
+    loss = lambda F, x: F.softmax_cross_entropy(x, targets, label_smoothing=0.1)
+    yield "softmax_cross_entropy", loss, normal((6, 5)), (lambda x: loss(fastnn, x), normal((6, 5)))
+
+
+def updates():
+    for name, (numbers, state) in bench.UPDATES.items():
+        names = ", ".join(("param", "grad", *state))
+
+        def value(F, *arrays, name=name, statement=f"F.{name}({names}, {numbers})", names=names):
+            variables = dict(zip(names.split(", "), (a.copy() for a in arrays), strict=True))
+            exec(statement, {"F": F, **variables})
+            return list(variables.values())
+
+        yield name, value, [np.abs(a) for a in normal(*[(4, 5)] * (2 + len(state)))], None  # they have no gradient
+
+
+def recurrent():
+    x, h, dh, *weights = normal((3, 2), (3, 5), (3, 5), (5, 2), (5, 5), (5,), (5,))
+    xs, dy = normal((4, 3, 2), (4, 3, 5))
+    lengths, names = [4, 0, 2], ("x", "h", "w_ih", "w_hh", "b_ih", "b_hh")
+
+    def step(F, *arrays):
+        y, cache = F.rnn_step_forward(*arrays)
+        return y, F.rnn_step_backward(dh.astype(y.dtype), cache)
+
+    def sequence(F, *arrays):
+        y, h_n, cache = F.rnn_forward(*arrays, lengths=lengths, reverse=True)
+        return y, h_n, F.rnn_backward(dy.astype(y.dtype), dh.astype(y.dtype), cache)
+
+    def check_step(*arrays):
+        y, gradients = step(fastnn, *arrays)
+        return (dh * y).sum(), tuple(gradients[name] for name in names)
+
+    def check_sequence(*arrays):
+        y, h_n, gradients = sequence(fastnn, *arrays)
+        return (dy * y).sum() + (dh * h_n).sum(), tuple(gradients[name] for name in ("x", "h0", *names[2:]))
+
+    yield "rnn_step", lambda F, *arrays: F.rnn_step(*arrays), [x, h, *weights], None
+    yield "rnn_step_forward", step, [x, h, *weights], (check_step, [x, h, *weights])
+    yield "rnn_step_backward", step, [x, h, *weights], (check_step, [x, h, *weights])
+    yield "rnn_forward", sequence, [xs, h, *weights], (check_sequence, [xs, h, *weights])
+    yield "rnn_backward", sequence, [xs, h, *weights], (check_sequence, [xs, h, *weights])
+
+
+def embedding():
+    weight, dy, indices = *normal((4, 3), (2, 5, 3)), np.array([[0, 1, 1, 3, 0], [3, 3, 0, 1, 1]])
+    value = lambda F, weight: F.embedding_lookup(weight, indices)
+    backward = lambda F, dy: F.embedding_lookup_backward(dy, indices, 4)
+    check = lambda weight: ((dy * value(fastnn, weight)).sum(), backward(fastnn, dy)), [weight]
+    yield "embedding_lookup", value, [weight], check
+    yield "embedding_lookup_backward", backward, [dy], check
+
+
+def regularization():
+    rng = lambda: np.random.default_rng(1)
+    x, dy = normal((6, 5), (6, 5))
+    mask = dy > 0
+    yield "dropout", lambda F, x: F.dropout(x, 0.5, rng()), [x], None
+    check = lambda x: ((dy * np.where(mask, 2 * x, 0)).sum(), fastnn.dropout_backward(dy, mask, 0.5)), [x]
+    yield "dropout_backward", lambda F, dy: F.dropout_backward(dy, mask, 0.5), [dy], check
+
+
+FAMILY_CASES = (activations, losses, updates, recurrent, embedding, regularization)
+CASES = [case for cases in FAMILY_CASES for case in cases()]
+GRADIENTS = [(name, *check) for name, _, _, check in CASES if check]
+
+
+def cast(x, dtype):
+    return x.astype(dtype) if x.dtype == np.float64 else x
+
+
+def flat(results):
+    """List the arrays and numbers in a result."""
+    if isinstance(results, dict):
+        return [value for key in sorted(results) for value in flat(results[key])]
+    return [value for each in results for value in flat(each)] if isinstance(results, (list, tuple)) else [results]
+
+
+def test_every_name_has_a_case():
+    assert sorted({case[0] for case in CASES}) == sorted(NAMES)
+    assert {name for name in NAMES if name.endswith("_backward")} <= {name for name, *_ in GRADIENTS}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("name", "value", "inputs"), [case[:3] for case in CASES], ids=[case[0] for case in CASES])
+def test_values(isa, name, value, inputs, dtype):
+    got, want = flat(value(fastnn, *(cast(x, dtype) for x in inputs))), flat(value(reference, *inputs))
+    assert len(got) == len(want)
+    for result, truth in zip(got, want, strict=True):
+        tolerance = 64 * np.finfo(dtype).eps
+        np.testing.assert_allclose(result, truth, rtol=tolerance, atol=tolerance)
+        assert np.asarray(result).dtype in (dtype, bool) or isinstance(result, float)
+
+
+@pytest.mark.parametrize(("name", "f", "inputs"), GRADIENTS, ids=[case[0] for case in GRADIENTS])
+def test_gradients(isa, name, f, inputs):
+    assert fastnn.gradcheck(f, *inputs).error < 1e-6
