@@ -12,14 +12,15 @@
 #define PANEL(name) REAL name[SHORT * LANES] __attribute__((aligned(64)))
 #define LARGEST (FNN_IS_DOUBLE ? DBL_MAX : FLT_MAX)
 
-/* e^x for x <= 0, and 0 where that would be subnormal */
+/* e^x for x <= 0, and 0 where that would be subnormal: 2^n is made of n + bias, and that is 0 for the least n */
 FNN_INLINE REAL F(exp_flush)(REAL x)
 {
-    const REAL bottom = C(FNN_IS_DOUBLE ? -708.39 : -87.33), z = x < bottom ? bottom : x;
-    const REAL t = z * C(FNN_LOG2E) + C(FNN_ROUND), n = t - C(FNN_ROUND);
+    const REAL bias = C(FNN_IS_DOUBLE ? 1023 : 127), least = C(FNN_IS_DOUBLE ? -709.1 : -88.03);
+    const REAL z = x < least ? least : x, round = C(FNN_ROUND) + bias;
+    const REAL t = z * C(FNN_LOG2E) + round, n = t - round;
     const REAL r = (z - n * C(FNN_LN2_HI)) - n * C(FNN_LN2_LO);
-    const REAL p = C(1) + (r + r * r * F(exp_rest)(r));
-    return x < bottom ? C(0) : p * F(power_of_2)(F(bits)(t));
+    const REAL p = (F(exp_rest)(r) * r + C(1)) * r + C(1);
+    return p * F(from_bits)(F(bits)(t) << FNN_MANTISSA);
 }
 
 /* log(x) for x >= 1, and -inf for 0: with x = 2^n (1 + e), n log(2) + log(1 + e) */
@@ -74,21 +75,17 @@ FNN_INLINE void F(write_rows)(REAL *y, ptrdiff_t rows, ptrdiff_t n, F(blocks) fr
 FNN_INLINE REAL F(greater)(REAL a, REAL b) { return a > b ? a : b; } /* b where a is NaN */
 
 /* Give every lane the maximum, or the sum, of all. */
-static void F(fold_max)(REAL *m)
-{
-    for (int half = LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) m[l] = F(greater)(m[l + half], m[l]);
-    const REAL all = m[0];
-    EACH(l) m[l] = all;
-}
-
-static void F(fold_sum)(REAL *s)
-{
-    for (int half = LANES / 2; half; half /= 2)
-        for (int l = 0; l < half; l++) s[l] += s[l + half];
-    const REAL all = s[0];
-    EACH(l) s[l] = all;
-}
+#define FOLD(x, op)                                                       \
+    do {                                                                  \
+        for (int l = 0; l < 16; l++) x[l] = op(x[l + 16], x[l]);          \
+        for (int l = 0; l < 8; l++) x[l] = op(x[l + 8], x[l]);            \
+        for (int l = 0; l < 4; l++) x[l] = op(x[l + 4], x[l]);            \
+        const REAL all = op(op(x[3], x[1]), op(x[2], x[0]));              \
+        EACH(l) x[l] = all;                                               \
+    } while (0)
+FNN_INLINE REAL F(plus)(REAL a, REAL b) { return a + b; }
+FNN_INLINE void F(fold_max)(REAL *m) { FOLD(m, F(greater)); }
+FNN_INLINE void F(fold_sum)(REAL *s) { FOLD(s, F(plus)); }
 
 /* The maximum, NaN left out; finite where all are -inf, so that x - max is -inf there and exp(x - max) sums to 0. */
 FNN_INLINE void F(row_max)(REAL *m, F(blocks) x, int fold)
@@ -220,17 +217,13 @@ FNN_ROW_OPS(ROW_KERNELS)
    With d = z - max(z), e = exp(d), s = sum(e) and b the effective target: loss = sum(b * (log(s) - d)) and
    gradient = scale * (sum(b) * e / s - b). A term whose b is 0 is 0 even where d is -inf.
    b is the sum of `hard`, at the class of an index alone, and of `soft` numbers everywhere. */
-FNN_INLINE REAL F(soft)(REAL t, REAL w, const fnn_targets *targets)
-{
-    return w * (C(targets->keep) * t + C(targets->spread));
-}
-
 FNN_INLINE REAL F(term)(REAL b, REAL d) { return b == C(0) ? C(0) : b * d; }
 
 /* s = sum(e), b_sum = sum(soft), dot = sum(soft * d); e is kept where there is room for it */
 FNN_INLINE void F(soft_sums)(REAL *s, REAL *b_sum, REAL *dot, F(blocks) e, F(blocks) z, const REAL *m, F(blocks) t,
                              F(blocks) w, const fnn_targets *targets, int fold)
 {
+    const REAL keep = C(targets->keep), spread = C(targets->spread);
     EACH(l) s[l] = b_sum[l] = dot[l] = C(0);
     for (ptrdiff_t start = 0; start < z.count; start += GROUP) {
         const ptrdiff_t end = z.count - start < GROUP ? z.count : start + GROUP;
@@ -241,7 +234,7 @@ FNN_INLINE void F(soft_sums)(REAL *s, REAL *b_sum, REAL *dot, F(blocks) e, F(blo
         for (ptrdiff_t k = start; k < end; k++) {
             REAL *zk = F(block)(z, k), *tk = F(block)(t, k), *wk = F(block)(w, k), *to = e.at ? F(block)(e, k) : unused;
             EACH(l) {
-                const REAL d = zk[l] - m[l], b = F(soft)(tk[l], wk[l], targets);
+                const REAL d = zk[l] - m[l], b = wk[l] * (keep * tk[l] + spread);
                 s_part[l] += to[l] = F(exp_flush)(d);
                 b_part[l] += b;
                 dot_part[l] += F(term)(b, d);
@@ -254,7 +247,7 @@ FNN_INLINE void F(soft_sums)(REAL *s, REAL *b_sum, REAL *dot, F(blocks) e, F(blo
 
 /* The losses and, where it has room, the gradient but for what an index takes off at its class: that is left in
    `hard`. `at` is the logit there. */
-FNN_INLINE void F(cross_entropy)(double *loss, F(blocks) gradient, REAL *hard, const REAL *at, F(blocks) z, F(blocks) t,
+FNN_INLINE void F(cross_entropy)(REAL *loss, F(blocks) gradient, REAL *hard, const REAL *at, F(blocks) z, F(blocks) t,
                                  F(blocks) w, const fnn_targets *targets, int fold)
 {
     LANE_ARRAY(m);
@@ -262,25 +255,26 @@ FNN_INLINE void F(cross_entropy)(double *loss, F(blocks) gradient, REAL *hard, c
     LANE_ARRAY(b_sum) = {0};
     LANE_ARRAY(dot) = {0};
     LANE_ARRAY(scale);
+    const REAL keep = C(targets->keep), spread = C(targets->spread), full_scale = C(targets->scale);
     F(row_max)(m, z, fold);
     if (w.at)
         F(soft_sums)(s, b_sum, dot, gradient, z, m, t, w, targets, fold);
     else
         F(exp_sum)(s, gradient, z, m, fold);
     EACH(l) {
+        const REAL total = b_sum[l] + hard[l], log_s = F(log)(s[l]), inverse = C(1) / s[l];
         const int dead = s[l] == C(0); /* a row of -inf: a loss of +inf and no gradient */
-        b_sum[l] += hard[l];
-        loss[l] = b_sum[l] * (dead ? C(0) : F(log)(s[l])) - (dot[l] + F(term)(hard[l], at[l] - m[l]));
-        scale[l] = dead ? C(0) : C(targets->scale);
+        loss[l] = total * (dead ? C(0) : log_s) - (dot[l] + F(term)(hard[l], at[l] - m[l]));
+        scale[l] = dead ? C(0) : full_scale;
+        s[l] = dead ? C(0) : scale[l] * total * inverse;
         hard[l] *= scale[l];
-        s[l] = dead ? C(0) : scale[l] * b_sum[l] / s[l];
     }
     if (!gradient.at) return;
     for (ptrdiff_t k = 0; k < gradient.count; k++) {
         REAL *e = F(block)(gradient, k);
         if (w.at) {
             REAL *tk = F(block)(t, k), *wk = F(block)(w, k);
-            EACH(l) e[l] = e[l] * s[l] - scale[l] * F(soft)(tk[l], wk[l], targets);
+            EACH(l) e[l] = e[l] * s[l] - scale[l] * (wk[l] * (keep * tk[l] + spread));
         } else {
             EACH(l) e[l] *= s[l];
         }
@@ -299,18 +293,20 @@ static void F(softmax_cross_entropy)(double *loss, void *gradient, const void *l
     PANEL(w_space);
     LANE_ARRAY(hard);
     LANE_ARRAY(at);
-    double losses[LANES];
+    LANE_ARRAY(losses);
     F(blocks) to = {0}, t = {t_space, t_space, 0, 0}, w = {0}; /* no room; zeros; nothing */
     if (soft || targets->spread > 0) w = F(read_rows)(weight, 0, at_once, n, C(0), w_space);
     for (ptrdiff_t r = 0; r < rows; r += at_once) {
         const ptrdiff_t m = rows - r < at_once ? rows - r : at_once;
         const int64_t *index = targets->index ? targets->index + r : 0;
-        for (ptrdiff_t l = 0; l < LANES; l++) {
-            const ptrdiff_t i = n > SHORT ? 0 : l;
-            const int counts = i < m && index && index[i] != targets->ignore;
-            hard[l] = counts ? C(targets->keep) * (weight ? weight[index[i]] : C(1)) : C(0);
-            at[l] = counts ? z[(r + i) * n + index[i]] : C(0);
-        }
+        EACH(l) hard[l] = at[l] = C(0);
+        if (index)
+            for (ptrdiff_t i = 0; i < m; i++) {
+                if (index[i] == targets->ignore) continue;
+                hard[i] = C(targets->keep) * (weight ? weight[index[i]] : C(1));
+                at[i] = z[(r + i) * n + index[i]];
+            }
+        if (n > SHORT) EACH(l) hard[l] = hard[0], at[l] = at[0];
         if (dz) to = F(blocks_for)(dz + r * n, n, dz_space);
         if (soft) t = F(read_rows)(soft + r * n, n, m, n, C(0), t_space);
         F(cross_entropy)(losses, to, hard, at, F(read_rows)(z + r * n, n, m, n, -C(INFINITY), z_space), t, w, targets,

@@ -22,6 +22,11 @@ cdef inline void check(str name, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t want_
         raise ValueError(f"{name} has shape ({rows}, {n}), expected ({want_rows}, {want_n})")
 
 
+cdef bint apart(const void *a, Py_ssize_t n, const void *b, Py_ssize_t m) noexcept:
+    """Return whether n bytes at a and m bytes at b share no memory; NULL shares none."""
+    return a == NULL or b == NULL or <size_t>a + n <= <size_t>b or <size_t>b + m <= <size_t>a
+
+
 cdef void run(int op, floating *y, const floating[:, ::1] a, const floating *b) noexcept nogil:
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef const void *inputs[2]
@@ -101,7 +106,7 @@ def softmax_cross_entropy(
 
     Targets are an `index` or `probabilities`, the other is None; the gradient may be written over the logits.
     """
-    cdef Py_ssize_t rows = logits.shape[0], n = logits.shape[1], start, m, r
+    cdef Py_ssize_t rows = logits.shape[0], n = logits.shape[1], start, m, r, size
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef fnn_targets targets
     cdef double chunk[CHUNK]
@@ -147,6 +152,13 @@ def softmax_cross_entropy(
 
     if gradient is not None:
         dz = &gradient[0, 0]
+        size = rows * n * sizeof(floating)
+        if not (
+            (dz == &logits[0, 0] or apart(dz, size, &logits[0, 0], size)) and apart(dz, size, targets.soft, size)
+            and apart(dz, size, targets.weight, n * sizeof(floating))
+            and apart(dz, size, targets.index, rows * sizeof(int64_t))
+        ):
+            raise ValueError("gradient overlaps an input, expected the logits themselves or memory of its own")
     with nogil:
         start = 0
         while start < rows:

@@ -82,6 +82,15 @@ def softmax_cross_entropy(
     need_grad=True,
     grad_out=None,
 ):
+    if axis == -1 and reduction in ("mean", "sum") and 0 <= label_smoothing <= 1 and (need_grad or grad_out is None):
+        # Straight to the kernel with what is most common: a matrix, indices, all dense and of the right dtype. It
+        # checks for itself; what it will not take, and what is wrong, is seen to below.
+        try:
+            gradient = np.empty(logits.shape, logits.dtype) if need_grad and grad_out is None else grad_out
+            kernel, mean = _softmax_cross_entropy[logits.dtype], reduction == "mean"
+            return kernel(logits, targets, None, weight, ignore_index, label_smoothing, mean, gradient), gradient
+        except (AttributeError, KeyError, TypeError, ValueError):
+            pass
     logits, targets, axis, weight = cross_entropy_arguments(
         logits, targets, axis, weight, ignore_index, label_smoothing, reduction, need_grad, grad_out
     )
