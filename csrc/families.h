@@ -5,4 +5,5 @@ FNN_ACTIVATIONS(KERNELS)
 #include "losses.h"
 #include "updates.h"
 #include "gemm.h"
+#include "recurrent.h"
 #include "embedding.h"

@@ -85,6 +85,21 @@ typedef void fnn_cross_entropy(double *loss, void *gradient, const void *logits,
 
 typedef void fnn_update(void *param, const void *grad, void *const *state, const fnn_hyper *hyper, ptrdiff_t n);
 
+/* One row a recurrent cell: what a walk over time does between two matrix products. */
+#define FNN_CELLS(X)                                                                                \
+    X(lstm) X(lstm_backward) X(gru) X(gru_backward) X(gru_reset) X(gru_update) X(gru_update_backward) \
+    X(gru_reset_backward)
+
+enum {
+#define X(name) FNN_##name##_cell,
+    FNN_CELLS(X)
+#undef X
+    FNN_N_CELLS
+};
+
+/* Over rows of n units; array k, those that are written first, has its rows row[k] numbers apart. */
+typedef void fnn_cell(void *const *array, const ptrdiff_t *row, ptrdiff_t rows, ptrdiff_t n);
+
 /* The primitives of one dtype. Arguments: outputs, inputs, sizes; void pointers are to that dtype. */
 typedef struct {
     fnn_kernel *elementwise[FNN_N_OPS];
@@ -101,6 +116,7 @@ typedef struct {
                    ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row, ptrdiff_t row,
                    ptrdiff_t column);
     void (*matvec)(void *out, const void *w, const void *a, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t w_row);
+    fnn_cell *cells[FNN_N_CELLS];
     /* embedding.h: out += in */
     void (*accumulate)(void *out, const void *in, ptrdiff_t n);
 } fnn_real;

@@ -78,6 +78,8 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
 #define ROWS_f64(name, n_in, width, padding) name##_rows_f64,
 #define UPDATES_f32(name, n_state) name##_n_f32,
 #define UPDATES_f64(name, n_state) name##_n_f64,
+#define CELLS_f32(name) name##_cell_f32,
+#define CELLS_f64(name) name##_cell_f64,
 #define TABLE(sfx)                                              \
     {                                                           \
         .elementwise = {FNN_ACTIVATIONS(ELEMENTWISE_##sfx)},    \
@@ -89,6 +91,7 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .product = product_##sfx,                               \
         .matmul = matmul_##sfx,                                 \
         .matvec = matvec_##sfx,                                 \
+        .cells = {FNN_CELLS(CELLS_##sfx)},                      \
         .accumulate = accumulate_##sfx,                         \
     }
 

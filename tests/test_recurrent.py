@@ -1,17 +1,19 @@
 """Recurrent cells: values and gradients against the reference in float64, lengths, layouts, positions, errors."""
 
+import contextlib
+import functools
+import importlib
 import itertools
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import reference
-from fastnn._backend import BACKEND
 
 DTYPES = [np.float32, np.float64]
-NONLINEARITIES = ["tanh", "relu"]
-NAMES = ["x", "h0", "w_ih", "w_hh", "b_ih", "b_hh"]
+WEIGHTS = ["w_ih", "w_hh", "b_ih", "b_hh"]
 # T, B, I, H: the batch around the tile heights of each instruction set, H around the widths of its vectors and panels
 SIZES = [
     (0, 3, 2, 4),
@@ -29,23 +31,51 @@ SIZES = [
 ]
 
 
+class Cell(NamedTuple):
+    """A kind of cell: its functions, gates, arrays of state and options, in fastnn and in the reference."""
+
+    name: str
+    gates: int
+    state: str
+    options: dict
+
+    def __str__(self):
+        return "-".join([self.name, *map(str, self.options.values())])
+
+    def of(self, module, part):
+        function = getattr(module, f"{self.name}_{part}")
+        return functools.partial(function, **self.options) if not part.endswith("backward") else function
+
+    def arguments(self, rng, sizes, dtype=np.float64, biases=("b_ih", "b_hh")):
+        """Return the arguments of the forward function by name, None for the biases left out."""
+        steps, batch, inputs, hidden = sizes
+        rows, scale = self.gates * hidden, max(hidden, 1) ** -0.5
+        shapes = {"x": (steps, batch, inputs)} | {f"{letter}0": (batch, hidden) for letter in self.state}
+        shapes |= {"w_ih": (rows, inputs), "w_hh": (rows, hidden), "b_ih": (rows,), "b_hh": (rows,)}
+        made = {}
+        for name, shape in shapes.items():
+            x = rng.normal(size=shape) * (scale if name in WEIGHTS else 1)
+            made[name] = None if name.startswith("b_") and name not in biases else x.astype(dtype)
+        return made
+
+    def step_arguments(self, rng, sizes, *rest):
+        a = self.arguments(rng, (1, *sizes[1:]), *rest)
+        return {name.removesuffix("0"): x[0] if name == "x" else x for name, x in a.items()}
+
+
+CELLS = [
+    Cell("rnn", 1, "h", {"nonlinearity": "tanh"}),
+    Cell("rnn", 1, "h", {"nonlinearity": "relu"}),
+    Cell("lstm", 4, "hc", {}),
+    Cell("gru", 3, "h", {"reset_after": True}),
+    Cell("gru", 3, "h", {"reset_after": False}),
+]
+each_cell = pytest.mark.parametrize("cell", CELLS, ids=str)
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(5)
-
-
-def arguments(rng, sizes, dtype=np.float64, biases=("b_ih", "b_hh")):
-    """Return the arguments of rnn_forward by name, None for the biases left out."""
-    steps, batch, inputs, hidden = sizes
-    shapes = [(steps, batch, inputs), (batch, hidden), (hidden, inputs), (hidden, hidden), (hidden,), (hidden,)]
-    scale = [1, 1, *[max(hidden, 1) ** -0.5] * 4]
-    made = [(rng.normal(size=shape) * s).astype(dtype) for shape, s in zip(shapes, scale, strict=True)]
-    return {name: None if name[0] == "b" and name not in biases else x for name, x in zip(NAMES, made, strict=True)}
-
-
-def step_arguments(*args, **keywords):
-    a = arguments(*args, **keywords)
-    return {name.removesuffix("0"): x[0] if name == "x" else x for name, x in a.items()}
 
 
 def wide(a):
@@ -62,9 +92,13 @@ def close(result, truth, dtype):
 
 
 def close_all(results, truths, dtype):
-    assert results.keys() == truths.keys()
+    assert list(results) == list(truths)
     for name, truth in truths.items():
         close(results[name], truth, dtype)
+
+
+def noise(like, rng):
+    return rng.normal(size=like.shape).astype(like.dtype)
 
 
 def some_lengths(rng, steps, batch):
@@ -76,61 +110,85 @@ def some_lengths(rng, steps, batch):
 
 # --- values and gradients --------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+@each_cell
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_sequence(isa, rng, sizes, nonlinearity, dtype):
+def test_sequence(isa, rng, sizes, cell, dtype):
     for reverse, lengths in itertools.product((False, True), (None, some_lengths(rng, *sizes[:2]))):
-        a = arguments(rng, sizes, dtype)
-        options = {"lengths": lengths, "reverse": reverse, "nonlinearity": nonlinearity}
-        y, h_n, cache = fastnn.rnn_forward(**a, **options)
-        true_y, true_h, true_cache = reference.rnn_forward(**wide(a), **options)
-        close(y, true_y, dtype)
-        close(h_n, true_h, dtype)
-        dy, dh_n = rng.normal(size=y.shape).astype(dtype), rng.normal(size=h_n.shape).astype(dtype)
-        for gradients in [(dy, dh_n), (dy, None), (None, dh_n), (None, None)]:
-            result = fastnn.rnn_backward(*gradients, cache)
-            close_all(result, reference.rnn_backward(*gradients, true_cache), dtype)
-            assert all(result[name].shape == a[name].shape for name in NAMES)
+        a = cell.arguments(rng, sizes, dtype)
+        options = {"lengths": lengths, "reverse": reverse}
+        *results, cache = cell.of(fastnn, "forward")(**a, **options)
+        *truths, true_cache = cell.of(reference, "forward")(**wide(a), **options)
+        for result, truth in zip(results, truths, strict=True):
+            close(result, truth, dtype)
+        for given in itertools.product((False, True), repeat=len(results)):
+            d = [noise(x, rng) if is_given else None for x, is_given in zip(results, given, strict=True)]
+            gradients = cell.of(fastnn, "backward")(*d, cache)
+            close_all(gradients, cell.of(reference, "backward")(*d, true_cache), dtype)
+            assert all(gradients[name].shape == x.shape for name, x in a.items())
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("sizes", [(25, 50, 3, 64), (2, 2, 3, 530)], ids=["chunks_of_time", "blocks_of_depth"])
+def test_large_sequence(isa, rng, sizes, reverse, cell):
+    a = cell.arguments(rng, sizes, np.float32)
+    options = {"lengths": some_lengths(rng, *sizes[:2]), "reverse": reverse}
+    *results, cache = cell.of(fastnn, "forward")(**a, **options)
+    *truths, true_cache = cell.of(reference, "forward")(**wide(a), **options)
+    d = [noise(x, rng) for x in results]
+    gradients = cell.of(fastnn, "backward")(*d, cache)
+    for result, truth in zip(results, truths, strict=True):
+        close(result, truth, np.float32)
+    close_all(gradients, cell.of(reference, "backward")(*d, true_cache), np.float32)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+@each_cell
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-def test_step(isa, rng, sizes, nonlinearity, dtype):
-    a = step_arguments(rng, (1, *sizes[1:]), dtype)
-    truth, true_cache = reference.rnn_step_forward(**wide(a), nonlinearity=nonlinearity)
-    h, cache = fastnn.rnn_step_forward(**a, nonlinearity=nonlinearity)
-    close(h, truth, dtype)
-    np.testing.assert_array_equal(fastnn.rnn_step(**a, nonlinearity=nonlinearity), h)
-    dh = rng.normal(size=h.shape).astype(dtype)
-    close_all(fastnn.rnn_step_backward(dh, cache), reference.rnn_step_backward(dh, true_cache), dtype)
+def test_step(isa, rng, sizes, cell, dtype):
+    a = cell.step_arguments(rng, sizes, dtype)
+    *truths, true_cache = cell.of(reference, "step_forward")(**wide(a))
+    *results, cache = cell.of(fastnn, "step_forward")(**a)
+    alone = cell.of(fastnn, "step")(**a)
+    alone = [alone] if cell.state == "h" else alone
+    for result, other, truth in zip(results, alone, truths, strict=True):
+        close(result, truth, dtype)
+        np.testing.assert_array_equal(other, result)
+    d = [noise(x, rng) for x in results]
+    gradients = cell.of(fastnn, "step_backward")(*d, cache)
+    close_all(gradients, cell.of(reference, "step_backward")(*d, true_cache), dtype)
+    assert all(gradients[name].shape == x.shape for name, x in a.items())
 
 
+@each_cell
 @pytest.mark.parametrize("biases", [(), ("b_ih",), ("b_hh",)], ids=str)
-def test_absent_biases(isa, rng, biases):
-    a = arguments(rng, (3, 2, 4, 5), biases=biases)
-    y, h_n, cache = fastnn.rnn_forward(**a)
-    truth = reference.rnn_forward(**a)
-    close(y, truth[0], np.float64)
-    close_all(fastnn.rnn_backward(y, h_n, cache), reference.rnn_backward(y, h_n, truth[2]), np.float64)
-    a = step_arguments(rng, (1, 2, 4, 5), biases=biases)
-    close(fastnn.rnn_step(**a), reference.rnn_step(**a), np.float64)
-    gradients = fastnn.rnn_step_backward(a["h"], fastnn.rnn_step_forward(**a)[1])
-    assert gradients.keys() == {name for name, x in a.items() if x is not None}
+def test_absent_biases(isa, rng, cell, biases):
+    for part, a in [
+        ("", cell.arguments(rng, (3, 2, 4, 5), np.float64, biases)),
+        ("step_", cell.step_arguments(rng, (1, 2, 4, 5), np.float64, biases)),
+    ]:
+        *results, cache = cell.of(fastnn, f"{part}forward")(**a)
+        *truths, true_cache = cell.of(reference, f"{part}forward")(**a)
+        for result, truth in zip(results, truths, strict=True):
+            close(result, truth, np.float64)
+        gradients = cell.of(fastnn, f"{part}backward")(*truths, cache)
+        close_all(gradients, cell.of(reference, f"{part}backward")(*truths, true_cache), np.float64)
+        assert list(gradients) == [name for name, x in a.items() if x is not None]
+        if part:
+            np.testing.assert_allclose(cell.of(fastnn, "step")(**a), cell.of(reference, "step")(**a), atol=1e-13)
 
 
-@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
+@each_cell
 @pytest.mark.parametrize("reverse", [False, True])
-def test_gradients_by_differences(rng, reverse, nonlinearity):
-    a = arguments(rng, (4, 3, 2, 5))
-    options = {"lengths": [2, 4, 0], "reverse": reverse, "nonlinearity": nonlinearity}
-    y, h_n, cache = fastnn.rnn_forward(**a, **options)
-    dy, dh_n = rng.normal(size=y.shape), rng.normal(size=h_n.shape)
-    gradients = fastnn.rnn_backward(dy, dh_n, cache)
+def test_gradients_by_differences(rng, cell, reverse):
+    a = cell.arguments(rng, (4, 3, 2, 3))
+    run = functools.partial(cell.of(fastnn, "forward"), lengths=[2, 4, 0], reverse=reverse)
+    *results, cache = run(**a)
+    d = [noise(x, rng) for x in results]
+    gradients = cell.of(fastnn, "backward")(*d, cache)
 
     def value():
-        y, h_n, _ = fastnn.rnn_forward(**a, **options)
-        return (y * dy).sum() + (h_n * dh_n).sum()
+        return sum((result * dresult).sum() for result, dresult in zip(run(**a), d, strict=False))
 
     for name, x in a.items():
         for index in np.ndindex(x.shape):
@@ -143,131 +201,221 @@ def test_gradients_by_differences(rng, reverse, nonlinearity):
 
 
 # --- what the arguments mean -----------------------------------------------------------------------------------------
-def test_a_sequence_is_its_steps(isa, rng):
-    a = arguments(rng, (5, 3, 4, 6))
-    y, h_n, _ = fastnn.rnn_forward(**a)
-    h = a["h0"]
+@each_cell
+def test_a_sequence_is_its_steps(isa, rng, cell):
+    a = cell.arguments(rng, (5, 3, 4, 6))
+    y, *final, _ = cell.of(fastnn, "forward")(**a)
+    state = [a[f"{letter}0"] for letter in cell.state]
     for t in range(5):
-        h = fastnn.rnn_step(a["x"][t], h, *list(a.values())[2:])
-        close(y[t], h, np.float64)
-    np.testing.assert_array_equal(h_n, y[-1])
+        state = cell.of(fastnn, "step")(a["x"][t], *state, *(a[name] for name in WEIGHTS))
+        state = [state] if cell.state == "h" else state
+        close(y[t], state[0], np.float64)
+    for result, truth in zip(final, state, strict=True):
+        close(result, truth, np.float64)
+    np.testing.assert_array_equal(final[0], y[-1])
 
 
-def test_lengths_are_shorter_sequences(isa, rng):
-    a = arguments(rng, (5, 4, 3, 6))
-    lengths = [2, 0, 5, 3]
-    for reverse in (False, True):
-        y, h_n, cache = fastnn.rnn_forward(**a, lengths=lengths, reverse=reverse)
-        dy = rng.normal(size=y.shape)
-        dx = fastnn.rnn_backward(dy, h_n, cache)["x"]
-        for b, n in enumerate(lengths):
-            one = a | {"x": a["x"][:n, b : b + 1], "h0": a["h0"][b : b + 1]}
-            its_y, its_h, its_cache = fastnn.rnn_forward(**one, reverse=reverse)
-            close(y[:n, b], its_y[:, 0], np.float64)
-            close(h_n[b], its_h[0], np.float64)
-            assert not y[n:, b].any()
-            its_dx = fastnn.rnn_backward(dy[:n, b : b + 1], h_n[b : b + 1], its_cache)["x"]
-            close(dx[:n, b], its_dx[:, 0], np.float64)
-            assert not dx[n:, b].any()
+def test_gru_matches_its_definition(rng):
+    """The two forms differ in the candidate alone, and are one where h is 0 or w_hn diagonal with b_hn = 0."""
+    cell = CELLS[3]
+    a = cell.step_arguments(rng, (1, 2, 3, 4))
+    before, after = (fastnn.gru_step(**a, reset_after=reset_after) for reset_after in (False, True))
+    assert np.abs(before - after).max() > 1e-3
+    a["w_hh"][8:], a["b_hh"][8:] = np.diag([1.0, 2, 3, 4]), 0
+    np.testing.assert_allclose(
+        fastnn.gru_step(**a, reset_after=False), fastnn.gru_step(**a, reset_after=True), rtol=1e-14
+    )
 
 
+@each_cell
 @pytest.mark.parametrize("reverse", [False, True])
-def test_nothing_past_a_length_is_used(isa, rng, reverse):
-    a = arguments(rng, (4, 3, 2, 5))
+def test_lengths_are_shorter_sequences(isa, rng, cell, reverse):
+    a = cell.arguments(rng, (5, 4, 3, 6))
+    lengths = [2, 0, 5, 3]
+    run = functools.partial(cell.of(fastnn, "forward"), reverse=reverse)
+    y, *final, cache = run(**a, lengths=lengths)
+    dy = noise(y, rng)
+    dx = cell.of(fastnn, "backward")(dy, *final, cache)["x"]
+    for b, n in enumerate(lengths):
+        its_y, *its_final, its_cache = run(**a | {"x": a["x"][:n, b : b + 1]} | initial(cell, a, slice(b, b + 1)))
+        close(y[:n, b], its_y[:, 0], np.float64)
+        for result, truth in zip(final, its_final, strict=True):
+            close(result[b], truth[0], np.float64)
+        assert not y[n:, b].any()
+        its_dx = cell.of(fastnn, "backward")(dy[:n, b : b + 1], *its_final, its_cache)["x"]
+        close(dx[:n, b], its_dx[:, 0], np.float64)
+        assert not dx[n:, b].any()
+
+
+def initial(cell, a, rows):
+    return {f"{letter}0": a[f"{letter}0"][rows] for letter in cell.state}
+
+
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_nothing_past_a_length_is_used(isa, rng, cell, reverse):
+    a = cell.arguments(rng, (4, 3, 2, 5))
     lengths = np.array([1, 4, 0])
     past = np.arange(4)[:, None] >= lengths
     dy = rng.normal(size=(4, 3, 5))
     results = []
     for filler in (0, np.nan):
         a["x"][past] = dy[past] = filler
-        y, h_n, cache = fastnn.rnn_forward(**a, lengths=lengths, reverse=reverse)
-        results.append([y, h_n, *fastnn.rnn_backward(dy, None, cache).values()])
+        *forward, cache = cell.of(fastnn, "forward")(**a, lengths=lengths, reverse=reverse)
+        nones = [None] * len(cell.state)
+        results.append([*forward, *cell.of(fastnn, "backward")(dy, *nones, cache).values()])
     for clean, filled in zip(*results, strict=True):
         np.testing.assert_array_equal(clean, filled)
 
 
-def test_h_n_is_the_callers(rng):
-    a = arguments(rng, (3, 2, 4, 5))
-    _, h_n, cache = fastnn.rnn_forward(**a)
-    dy = rng.normal(size=(3, 2, 5))
-    before = fastnn.rnn_backward(dy, None, cache)
-    h_n[:] = np.nan
-    gradients = fastnn.rnn_backward(dy, None, cache)
-    for name in NAMES:
+@each_cell
+def test_results_are_the_callers(rng, cell):
+    a = cell.arguments(rng, (3, 2, 4, 5))
+    y, *final, cache = cell.of(fastnn, "forward")(**a)
+    dy, nones = noise(y, rng), [None] * len(final)
+    before = cell.of(fastnn, "backward")(dy, *nones, cache)
+    for x in final:
+        x[:] = np.nan
+    gradients = cell.of(fastnn, "backward")(dy, *nones, cache)
+    for name in a:
         np.testing.assert_array_equal(gradients[name], before[name])
-    gradients["b_ih"] += 1
-    np.testing.assert_array_equal(gradients["b_hh"], before["b_hh"])
+    for name, x in gradients.items():
+        x[:] = np.nan
+        assert all(np.isfinite(other).all() for key, other in before.items()), name
+    fresh = cell.of(fastnn, "backward")(dy, *nones, cache)
+    fresh["b_ih"][:] = np.nan
+    np.testing.assert_array_equal(fresh["b_hh"], before["b_hh"])
 
 
 @pytest.mark.kernels
-def test_the_cache_holds_references(rng):
-    a = arguments(rng, (3, 2, 4, 5))
-    _, _, cache = fastnn.rnn_forward(**a)
-    assert all(cache.operands[name] is a[name] for name in NAMES)
-    step = step_arguments(rng, (1, 2, 4, 5))
-    h, cache = fastnn.rnn_step_forward(**step)
-    assert cache.y is h
-    assert all(cache.operands[name] is step[name] for name in step)
+@each_cell
+def test_the_cache_holds_references(rng, cell):
+    a = cell.arguments(rng, (3, 2, 4, 5))
+    *_, cache = cell.of(fastnn, "forward")(**a)
+    assert all(cache.operands[name] is x for name, x in a.items())
+    a = cell.step_arguments(rng, (1, 2, 4, 5))
+    *_, cache = cell.of(fastnn, "step_forward")(**a)
+    assert all(cache.operands[name] is a[name] for name in WEIGHTS)
+    assert np.may_share_memory(cache.operands["x"], a["x"])
 
 
 @pytest.mark.kernels
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_row_does_not_depend_on_its_place(isa, rng, dtype):
-    a = arguments(rng, (3, 29, 19, 45), dtype)
-    y, h_n, cache = fastnn.rnn_forward(**a)
-    dy = rng.normal(size=y.shape).astype(dtype)
-    dx = fastnn.rnn_backward(dy, h_n, cache)["x"]
+@each_cell
+def test_a_row_does_not_depend_on_its_place(isa, rng, cell, dtype):
+    a = cell.arguments(rng, (3, 29, 19, 45), dtype)
+    y, *final, cache = cell.of(fastnn, "forward")(**a)
+    dy = noise(y, rng)
+    dx = cell.of(fastnn, "backward")(dy, *final, cache)["x"]
     for rows in (slice(3, 4), slice(1, 3), slice(5, 12), rng.permutation(29)):
-        part = a | {"x": a["x"][:, rows], "h0": a["h0"][rows]}
-        its_y, _, cache = fastnn.rnn_forward(**part)
+        part = a | {"x": a["x"][:, rows]} | initial(cell, a, rows)
+        its_y, *its_final, cache = cell.of(fastnn, "forward")(**part)
         np.testing.assert_array_equal(its_y, y[:, rows])
-        np.testing.assert_array_equal(fastnn.rnn_backward(dy[:, rows], h_n[rows], cache)["x"], dx[:, rows])
+        its_dx = cell.of(fastnn, "backward")(dy[:, rows], *its_final, cache)["x"]
+        np.testing.assert_array_equal(its_dx, dx[:, rows])
+
+
+@contextlib.contextmanager
+def threads(n):
+    cpu = importlib.import_module("fastnn._kernels.cpu")
+    before = cpu.get_num_threads()
+    cpu.set_num_threads(n)
+    yield
+    cpu.set_num_threads(before)
+
+
+@pytest.mark.kernels
+@each_cell
+@pytest.mark.parametrize("reverse", [False, True])
+def test_threads_and_need_change_nothing(rng, cell, reverse):
+    a = cell.arguments(rng, (5, 67, 40, 300), np.float32)
+    lengths = some_lengths(rng, 5, 67)
+    forward, backward = cell.of(fastnn, "forward"), cell.of(fastnn, "backward")
+    runs = []
+    for n in (1, 2, 3):
+        with threads(n):
+            *results, cache = forward(**a, lengths=lengths, reverse=reverse)
+            runs.append([*results, *backward(*results, cache).values()])
+    for run in runs[1:]:
+        for result, truth in zip(run, runs[0], strict=True):
+            np.testing.assert_array_equal(result, truth)
+    *results, cache = forward(**a, lengths=lengths, reverse=reverse, need_grad=False)
+    assert cache is None
+    for result, truth in zip(results, runs[0], strict=False):
+        np.testing.assert_array_equal(result, truth)
 
 
 # --- what arrays may be ----------------------------------------------------------------------------------------------
-def test_layouts(isa, rng):
-    a = arguments(rng, (4, 3, 2, 5))
-    y, h_n, cache = fastnn.rnn_forward(**a)
-    gradients = fastnn.rnn_backward(y, h_n, cache)
-    for view in (np.asfortranarray, lambda x: x.repeat(2, -1)[..., ::2], lambda x: x[::-1].copy()[::-1], read_only):
-        b = {name: view(x) for name, x in a.items()}
-        its_y, _, cache = fastnn.rnn_forward(**b)
-        close(its_y, y, np.float64)
-        close_all(fastnn.rnn_backward(view(y), view(h_n), cache), gradients, np.float64)
-        b = {name.removesuffix("0"): view(x[0] if name == "x" else x) for name, x in a.items()}
-        close(fastnn.rnn_step(**b), y[0], np.float64)
-
-
 def read_only(x):
     x = x.copy()
     x.flags.writeable = False
     return x
 
 
-def test_dtypes(rng):
-    a = arguments(rng, (3, 2, 4, 5), np.float16)
-    y, h_n, cache = fastnn.rnn_forward(**a)
-    assert y.dtype == h_n.dtype == np.float16
-    truth = reference.rnn_forward(**wide(a))[0]
-    np.testing.assert_allclose(y, truth, atol=2e-3)
-    assert {x.dtype for x in fastnn.rnn_backward(y, None, cache).values()} == {np.dtype(np.float16)}
-    assert fastnn.rnn_step([[1, 2]], [[0]], [[1, 0]], [[1]], nonlinearity="relu").dtype == np.float64
-    mixed = a | {"x": a["x"].astype(np.float64)}
-    assert fastnn.rnn_forward(**mixed)[0].dtype == np.float64
-    swapped = {name: x.astype(x.dtype.newbyteorder()) for name, x in wide(a).items()}
-    close(fastnn.rnn_forward(**swapped)[0], truth, np.float64)
+def unaligned(x):
+    raw = np.zeros(x.nbytes + 1, np.uint8)[1:]
+    raw[:] = np.frombuffer(x.tobytes(), np.uint8)
+    return raw.view(x.dtype).reshape(x.shape)
 
 
-@pytest.mark.parametrize("nonlinearity", NONLINEARITIES)
-def test_no_warning_escapes(isa, nonlinearity):
-    big = np.finfo(np.float32).max
-    for value in (big, np.inf, np.nan, 1e-45):
-        a = [np.full(shape, value, np.float32) for shape in ((2, 3, 4), (3, 5), (5, 4), (5, 5), (5,), (5,))]
-        with np.errstate(all="raise"):
-            y, h_n, cache = fastnn.rnn_forward(*a, nonlinearity=nonlinearity)
-            fastnn.rnn_backward(y, h_n, cache)
-            h, cache = fastnn.rnn_step_forward(a[0][0], *a[1:], nonlinearity=nonlinearity)
-            fastnn.rnn_step_backward(h, cache)
+@each_cell
+@pytest.mark.parametrize(
+    "view",
+    [
+        np.asfortranarray,
+        lambda x: x.repeat(2, -1)[..., ::2],
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: x[..., ::-1].copy()[..., ::-1],
+        lambda x: x.astype(x.dtype.newbyteorder()),
+        read_only,
+        unaligned,
+        np.ndarray.tolist,
+    ],
+    ids=["fortran", "strided", "backwards", "mirrored", "swapped", "read_only", "unaligned", "list"],
+)
+def test_layouts(isa, rng, cell, view):
+    a = cell.arguments(rng, (4, 3, 2, 5))
+    *results, cache = cell.of(fastnn, "forward")(**a)
+    gradients = cell.of(fastnn, "backward")(*results, cache)
+    *viewed, cache = cell.of(fastnn, "forward")(**{name: view(x) for name, x in a.items()})
+    for result, truth in zip(viewed, results, strict=True):
+        close(result, truth, np.float64)
+    close_all(cell.of(fastnn, "backward")(*map(view, results), cache), gradients, np.float64)
+    step = {name.removesuffix("0"): view(x[0] if name == "x" else x) for name, x in a.items()}
+    h = cell.of(fastnn, "step")(**step)
+    close(h if cell.state == "h" else h[0], results[0][0], np.float64)
+
+
+@each_cell
+def test_dtypes(rng, cell):
+    a = cell.arguments(rng, (3, 2, 4, 5), np.float16)
+    *results, cache = cell.of(fastnn, "forward")(**a)
+    *truths, _ = cell.of(reference, "forward")(**wide(a))
+    for result, truth in zip(results, truths, strict=True):
+        assert result.dtype == np.float16
+        np.testing.assert_allclose(result, truth, atol=2e-3)
+    gradients = cell.of(fastnn, "backward")(*results, cache)
+    assert {x.dtype for x in gradients.values()} == {np.dtype(np.float16)}
+    step = {name.removesuffix("0"): x[0] if name == "x" else x for name, x in a.items()}
+    assert np.asarray(cell.of(fastnn, "step")(**step)).dtype == np.float16
+    assert np.asarray(cell.of(fastnn, "step")(**wide(step) | {"x": step["x"]})).dtype == np.float64
+    integers = {name: x.astype(int) for name, x in step.items()}
+    assert np.asarray(cell.of(fastnn, "step")(**integers)).dtype == np.float64
+
+
+@each_cell
+@pytest.mark.parametrize("value", [np.finfo(np.float32).max, np.inf, np.nan, 1e-45], ids=str)
+def test_no_warning_escapes(isa, cell, rng, value):
+    a = {name: np.full_like(x, value) for name, x in cell.arguments(rng, (2, 3, 4, 5), np.float32).items()}
+    step = {name.removesuffix("0"): x[0] if name == "x" else x for name, x in a.items()}
+    with np.errstate(all="raise"):
+        *results, cache = cell.of(fastnn, "forward")(**a)
+        cell.of(fastnn, "backward")(*results, cache)
+        *results, cache = cell.of(fastnn, "step_forward")(**step)
+        cell.of(fastnn, "step_backward")(*results, cache)
+        cell.of(fastnn, "step")(**step)
+        half = {name: np.full_like(x, 6e4, np.float16) for name, x in step.items()}
+        cell.of(fastnn, "step")(**half)
 
 
 def test_relu_selects(isa):
@@ -279,50 +427,62 @@ def test_relu_selects(isa):
 
 
 # --- bad input -------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", NAMES)
-def test_errors_name_the_argument(rng, name):
-    a = arguments(rng, (3, 2, 4, 5))
-    step = step_arguments(rng, (1, 2, 4, 5))
-    for bad, error in [
-        (a[name][..., None], ValueError),
-        (a[name][..., :-1], ValueError),
-        (a[name].astype(complex), TypeError),
-        (a[name].astype(object), TypeError),
-    ]:
-        if name == "x" and bad.shape == (3, 2, 3):
-            continue  # then it is w_ih that does not fit
-        with pytest.raises(error, match=rf"^{name} has "):
-            fastnn.rnn_forward(**a | {name: bad})
-        name_of_step = name.removesuffix("0")
-        bad = bad[0] if name == "x" else bad
-        for function in (fastnn.rnn_step, fastnn.rnn_step_forward):
-            with pytest.raises(error, match=rf"^{name_of_step} has "):
-                function(**step | {name_of_step: bad})
+@each_cell
+def test_errors_name_the_argument(rng, cell):
+    a = cell.arguments(rng, (3, 2, 4, 5))
+    step = cell.step_arguments(rng, (1, 2, 4, 5))
+    for name, x in a.items():
+        short = name.removesuffix("0")
+        for bad, error in [
+            (x[..., None], ValueError),
+            (x[..., :-1], ValueError),
+            (x.astype(complex), TypeError),
+            (x.astype(object), TypeError),
+        ]:
+            if name == "x" and bad.shape == (3, 2, 3):
+                continue  # then it is w_ih that does not fit
+            with pytest.raises(error, match=rf"^{name} has "):
+                cell.of(fastnn, "forward")(**a | {name: bad})
+            for part in ("step", "step_forward"):
+                with pytest.raises(error, match=rf"^{short} has "):
+                    cell.of(fastnn, part)(**step | {short: bad[0] if name == "x" else bad})
 
 
-def test_other_errors(rng):
-    a = arguments(rng, (3, 2, 4, 5))
-    step = step_arguments(rng, (1, 2, 4, 5))
-    with pytest.raises(ValueError, match="nonlinearity is 'gelu'"):
-        fastnn.rnn_forward(**a, nonlinearity="gelu")
-    with pytest.raises(ValueError, match="nonlinearity is 'gelu'"):
-        fastnn.rnn_step(**step, nonlinearity="gelu")
+@each_cell
+def test_errors_of_lengths_and_gradients(rng, cell):
+    a = cell.arguments(rng, (3, 2, 4, 5))
+    forward, backward = cell.of(fastnn, "forward"), cell.of(fastnn, "backward")
     for lengths in ([1], [[1, 2]], [4, 1], [-1, 1]):
         with pytest.raises(ValueError, match=r"^lengths"):
-            fastnn.rnn_forward(**a, lengths=lengths)
+            forward(**a, lengths=lengths)
     with pytest.raises(TypeError, match=r"^lengths have dtype float64"):
-        fastnn.rnn_forward(**a, lengths=[1.0, 2.0])
-    y, h_n, cache = fastnn.rnn_forward(**a)
+        forward(**a, lengths=[1.0, 2.0])
+    y, *final, cache = forward(**a)
     with pytest.raises(ValueError, match=r"^dy has shape \(2, 2, 5\), expected \(3, 2, 5\)"):
-        fastnn.rnn_backward(y[1:], None, cache)
-    with pytest.raises(ValueError, match=r"^dh_n has shape \(1, 5\), expected \(2, 5\)"):
-        fastnn.rnn_backward(y, h_n[1:], cache)
+        backward(y[1:], *final, cache)
     with pytest.raises(TypeError, match=r"^dy has dtype complex128"):
-        fastnn.rnn_backward(y.astype(complex), None, cache)
-    _, cache_of_step = fastnn.rnn_step_forward(**step)
-    with pytest.raises(ValueError, match=r"^dh has shape"):
-        fastnn.rnn_step_backward(h_n[1:], cache_of_step)
-    if BACKEND == "compiled":
-        for backward, wrong in ((fastnn.rnn_backward, (y, None, y)), (fastnn.rnn_step_backward, (h_n, cache))):
-            with pytest.raises(TypeError, match=r"^cache is a "):
-                backward(*wrong)
+        backward(y.astype(complex), *final, cache)
+    *_, step_cache = cell.of(fastnn, "step_forward")(**cell.step_arguments(rng, (1, 2, 4, 5)))
+    for k, letter in enumerate(cell.state):
+        bad = [x[1:] if i == k else x for i, x in enumerate(final)]
+        with pytest.raises(ValueError, match=rf"^d{letter}_n has shape \(1, 5\), expected \(2, 5\)"):
+            backward(y, *bad, cache)
+        with pytest.raises(ValueError, match=rf"^d{letter} has shape \(1, 5\), expected \(2, 5\)"):
+            cell.of(fastnn, "step_backward")(*bad, step_cache)
+
+
+@pytest.mark.kernels
+@each_cell
+def test_a_cache_is_for_its_own_backward(rng, cell):
+    *results, cache = cell.of(fastnn, "forward")(**cell.arguments(rng, (3, 2, 4, 5)))
+    for wrong, made in [(cache, f"of {cell.name}_forward"), (results[0], "a ndarray")]:
+        with pytest.raises(TypeError, match=rf"^cache is {made}, expected that of {cell.name}_step_forward"):
+            cell.of(fastnn, "step_backward")(*results[1:], wrong)
+
+
+def test_nonlinearity_is_known(rng):
+    for part in ("forward", "step", "step_forward"):
+        cell = Cell("rnn", 1, "h", {"nonlinearity": "gelu"})
+        a = (cell.arguments if part == "forward" else cell.step_arguments)(rng, (1, 2, 4, 5))
+        with pytest.raises(ValueError, match=r"^nonlinearity is 'gelu', expected one of 'tanh', 'relu'"):
+            cell.of(fastnn, part)(**a)

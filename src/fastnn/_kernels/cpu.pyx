@@ -10,6 +10,7 @@ from fastnn._kernels.fastnn cimport (
 active = &fnn_active
 ops = fnn_ops
 parallel = fnn_parallel
+num_threads = fastnn_get_num_threads
 
 
 def isa():

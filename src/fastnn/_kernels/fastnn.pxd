@@ -50,6 +50,17 @@ cdef extern from "fastnn.h" nogil:
     ctypedef void fnn_cross_entropy(
         double *, void *, const void *, const fnn_targets *, Py_ssize_t, Py_ssize_t) noexcept nogil
     ctypedef void fnn_update(void *, const void *, void *const *, const fnn_hyper *, Py_ssize_t) noexcept nogil
+    enum:
+        FNN_lstm_cell
+        FNN_lstm_backward_cell
+        FNN_gru_cell
+        FNN_gru_backward_cell
+        FNN_gru_reset_cell
+        FNN_gru_update_cell
+        FNN_gru_update_backward_cell
+        FNN_gru_reset_backward_cell
+        FNN_N_CELLS
+    ctypedef void fnn_cell(void *const *, const Py_ssize_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_real:
         fnn_kernel *elementwise[FNN_N_OPS]
         fnn_row_kernel *rows[FNN_N_ROW_OPS]
@@ -65,6 +76,7 @@ cdef extern from "fastnn.h" nogil:
             void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
             Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*matvec)(void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        fnn_cell *cells[FNN_N_CELLS]
         void (*accumulate)(void *, const void *, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_kernels:
         const char *isa

@@ -4,89 +4,402 @@
 a) States stand in one array (T + 1, B, H). Walking forwards slot 0 is the initial state and slot t + 1 the one after
    step t; in reverse slot T is the initial one and slot t the one after step t. So y and the states before each step
    are views of it, and no step copies anything.
-b) What the inputs add to each step is computed for all steps at once, before the walk and straight into the slots;
-   the walk adds the product with the last state and applies the function. The weights are packed once a walk.
-c) A row past its length carries its state: nothing is skipped, the row is put back.
+b) Time is cut into chunks that stay in the cache. In each one product adds what the inputs say to all its gates; the
+   walk adds the product with the last state and applies the cell, step by step; on the way back products of the whole
+   chunk follow, for the inputs and the weights. All factors that come again are packed once.
+c) What only a gradient needs (gates, cell states) is kept where there is room for it, else overwritten.
+d) A row past its length carries its state: it is computed with the others, then put back. On the way back the
+   gradient of its state passes, and its gates get none.
+e) Threads take rows of the batch within the walk, rows or columns of the result within products. Neither sees the
+   others, so a result does not depend on the cuts.
 """
 from cython cimport floating
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastnn._kernels.cpu cimport active, ops
-from fastnn._kernels.fastnn cimport FNN_N_OPS, fnn_kernel, fnn_pack_workspace, fnn_real
+from fastnn._kernels.cpu cimport active, num_threads, ops, parallel
+from fastnn._kernels.fastnn cimport (
+    FNN_gru_backward_cell, FNN_gru_cell, FNN_gru_reset_backward_cell, FNN_gru_reset_cell,
+    FNN_gru_update_backward_cell, FNN_gru_update_cell, FNN_lstm_backward_cell, FNN_lstm_cell, FNN_N_OPS, fnn_kernel,
+    fnn_real,
+)
+from fastnn._kernels.gemm cimport factors, multiply, multiply_packed, pack, packed, packed_size
 
 cdef enum:
+    CHUNK = 1 << 18  # bytes of gates that are worked on at a time, if the weights are not larger
+    CHUNK_ROWS = 48  # at least, so that products are efficient
+    TURNED = 512  # rows of gates that are turned over at a time
+    PARALLEL = 1 << 23  # multiply-adds of a chunk; from there on waking a thread pays
+    PARALLEL_ROWS = 8  # of the batch that a thread should have
     FEW = 4  # rows of a step from which on packing pays
+    MAX_ARRAYS = 12
+
+cdef struct walk
+ctypedef void walk_rows(const walk *, Py_ssize_t, Py_ssize_t) noexcept nogil
 
 cdef struct walk:
     const fnn_real *table
-    fnn_kernel *function
-    char *states
-    const char *panels
+    fnn_kernel *function  # of rnn
+    walk_rows *rows
     const int64_t *lengths
-    bint reverse
-    Py_ssize_t steps, batch, hidden, unit
+    bint reverse, reset_after
+    Py_ssize_t steps, batch, inputs, hidden, gates, dgates, unit
+    # the chunk at work is the steps begin..end - 1, `chunk` at most
+    Py_ssize_t chunk, begin, end, blocks
+    # the arrays of the sequence; gates and cells stand in as many slots as are kept
+    const char *x
+    char *h
+    char *c
+    char *g
+    char *of_h
+    Py_ssize_t c_slots, g_slots
+    # their gradients; dg is of the chunk alone
+    const char *dy
+    char *dh
+    char *dc
+    char *dg
+    char *dof_h
+    char *dx
+    char *dw_ih
+    char *dw_hh
+    char *dbias
+    char *turned
+    char *total
+    const char *bias
+    const char *b_hn
+    const char *zeros
+    # the weights of the inputs, of the states (in gru of r and z), and in gru of n
+    packed w_ih, w_hh, w_hn
 
 
-cdef void forward_rows(walk *w, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
-    cdef Py_ssize_t H = w.hidden, row = H * w.unit, slot = w.batch * row, step, t, i
-    cdef const char *before
-    cdef char *after
-    cdef const void *operands[1]
-    for step in range(w.steps):
-        t = w.steps - 1 - step if w.reverse else step
-        before = w.states + (t + w.reverse) * slot + first * row
-        after = w.states + (t + 1 - w.reverse) * slot + first * row
-        w.table.product(after, after, before, w.panels, rows, H, H, H, H, H)
-        operands[0] = after
-        w.function(after, operands, rows * H)
-        if w.lengths != NULL:
-            for i in range(rows):
-                if t >= w.lengths[first + i]:
-                    memcpy(after + i * row, before + i * row, row)
+# --- what all walks share --------------------------------------------------------------------------------------------
+cdef inline Py_ssize_t at(const walk *w, Py_ssize_t slot, Py_ssize_t first, Py_ssize_t columns) noexcept nogil:
+    """Return the offset of a row of the batch in a slot of an array with so many numbers a row."""
+    return (slot * w.batch + first) * columns * w.unit
 
 
-cdef void backward_rows(walk *w, char *dpre, char *dstate, const char *dy, char *space, Py_ssize_t first,
-                        Py_ssize_t rows) noexcept nogil:
-    """`dstate` holds the gradient of the final state, then that of the initial one; `space` two blocks and a row."""
-    cdef Py_ssize_t H = w.hidden, row = H * w.unit, slot = w.batch * row, step, t, i
-    cdef char *dh = space
-    cdef char *dbefore = space + rows * row
-    cdef char *zeros = space + 2 * rows * row
-    cdef const char *dy_before
-    cdef char *at
-    cdef const void *operands[2]
-    memset(zeros, 0, row)
-    memcpy(dh, dstate + first * row, rows * row)
-    if dy != NULL:
-        w.table.accumulate(dh, dy + (0 if w.reverse else w.steps - 1) * slot + first * row, rows * H)
-    for step in range(w.steps):
-        t = step if w.reverse else w.steps - 1 - step
-        at = dpre + t * slot + first * row
-        operands[0], operands[1] = dh, w.states + (t + 1 - w.reverse) * slot + first * row
-        w.function(at, operands, rows * H)
-        if w.lengths != NULL:
-            for i in range(rows):
-                if t >= w.lengths[first + i]:
-                    memset(at + i * row, 0, row)
-        if dy == NULL or step == w.steps - 1:
-            w.table.product(dbefore, zeros, at, w.panels, rows, H, H, H, 0, H)
+cdef inline Py_ssize_t before(const walk *w, Py_ssize_t t) noexcept nogil:
+    """Return the slot of the states before step t."""
+    return t + w.reverse
+
+
+cdef inline Py_ssize_t after(const walk *w, Py_ssize_t t) noexcept nogil:
+    return t + 1 - w.reverse
+
+
+cdef inline Py_ssize_t time(const walk *w, Py_ssize_t k) noexcept nogil:
+    """Return the k-th step of the chunk in the order of the walk."""
+    return w.end - 1 - k if w.reverse else w.begin + k
+
+
+cdef inline bint ended(const walk *w, Py_ssize_t t, Py_ssize_t row) noexcept nogil:
+    return w.lengths != NULL and t >= w.lengths[row]
+
+
+cdef void keep(const walk *w, char *states, Py_ssize_t slots, Py_ssize_t t, Py_ssize_t first,
+               Py_ssize_t rows) noexcept nogil:
+    """Put back the states of the rows that have ended."""
+    cdef Py_ssize_t i
+    if w.lengths != NULL:
+        for i in range(first, first + rows):
+            if ended(w, t, i):
+                memcpy(states + at(w, after(w, t) % slots, i, w.hidden),
+                       states + at(w, before(w, t) % slots, i, w.hidden), w.hidden * w.unit)
+
+
+cdef void active_cell(const walk *w, int op, char **arrays, const Py_ssize_t *columns, int n, Py_ssize_t t,
+                      Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """Run a cell on the rows that have not ended."""
+    cdef char *row[MAX_ARRAYS]
+    cdef Py_ssize_t i
+    cdef int k
+    if w.lengths == NULL:
+        w.table.cells[op](<void **>arrays, columns, rows, w.hidden)
+        return
+    for i in range(rows):
+        if not ended(w, t, first + i):
+            for k in range(n):
+                row[k] = arrays[k] + i * columns[k] * w.unit
+            w.table.cells[op](<void **>row, columns, 1, w.hidden)
+
+
+cdef char *dgates(const walk *w, Py_ssize_t t, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """Return where the gradients of the gates at step t go, cleared for the rows that have ended."""
+    cdef char *dg = w.dg + at(w, t - w.begin, first, w.dgates)
+    cdef Py_ssize_t row = w.dgates * w.unit, i
+    if w.lengths != NULL:
+        for i in range(rows):
+            if ended(w, t, first + i):
+                memset(dg + i * row, 0, row)
+    return dg
+
+
+cdef const char *pass_back(const walk *w, Py_ssize_t t, Py_ssize_t first, Py_ssize_t rows, bint spent) noexcept nogil:
+    """Return what the gradient of the states before step t starts from: dy there, and of dh what is not `spent`.
+
+    A row that has not ended has spent its dh on its gates.
+    """
+    cdef Py_ssize_t row = w.hidden * w.unit, i
+    cdef char *dh = w.dh + first * row
+    cdef const char *dy = NULL
+    if w.dy != NULL and 0 <= t + 2 * w.reverse - 1 < w.steps:
+        dy = w.dy + at(w, t + 2 * w.reverse - 1, first, w.hidden)
+    if spent:
+        if w.lengths == NULL:
+            if dy != NULL:
+                return dy
+            memset(dh, 0, rows * row)
         else:
-            dy_before = dy + (t + 1 if w.reverse else t - 1) * slot + first * row
-            w.table.product(dbefore, dy_before, at, w.panels, rows, H, H, H, H, H)
-        if w.lengths != NULL:
             for i in range(rows):
-                if t >= w.lengths[first + i]:
-                    w.table.accumulate(dbefore + i * row, dh + i * row, H)
-        dh, dbefore = dbefore, dh
-    memcpy(dstate + first * row, dh, rows * row)
+                if not ended(w, t, first + i):
+                    memset(dh + i * row, 0, row)
+    if dy != NULL:
+        w.table.accumulate(dh, dy, rows * w.hidden)
+    return dh
 
 
+# --- rnn -------------------------------------------------------------------------------------------------------------
+cdef void rnn_rows(const walk *w, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t H = w.hidden, k, t
+    cdef char *h
+    cdef const void *operands[1]
+    for k in range(w.end - w.begin):
+        t = time(w, k)
+        h = w.h + at(w, after(w, t), first, H)
+        multiply_packed(&w.w_hh, h, H, h, H, w.h + at(w, before(w, t), first, H), H, rows)
+        operands[0] = h
+        w.function(h, operands, rows * H)
+        keep(w, w.h, w.steps + 1, t, first, rows)
+
+
+cdef void rnn_backward_rows(const walk *w, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t H = w.hidden, k, t
+    cdef char *dh = w.dh + first * H * w.unit
+    cdef char *dg
+    cdef const void *operands[2]
+    for k in reversed(range(w.end - w.begin)):
+        t = time(w, k)
+        operands[0], operands[1] = dh, w.h + at(w, after(w, t), first, H)
+        w.function(w.dg + at(w, t - w.begin, first, H), operands, rows * H)
+        dg = dgates(w, t, first, rows)
+        multiply_packed(&w.w_hh, dh, H, pass_back(w, t, first, rows, True), H, dg, H, rows)
+
+
+# --- lstm ------------------------------------------------------------------------------------------------------------
+cdef void lstm_rows(const walk *w, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t H = w.hidden, G = 4 * H, size = H * w.unit, k, t
+    cdef Py_ssize_t *columns = [H, H, G, G, G, G, H]
+    cdef char *i
+    cdef char *arrays[7]
+    for k in range(w.end - w.begin):
+        t = time(w, k)
+        i = w.g + at(w, t % w.g_slots, first, G)
+        multiply_packed(&w.w_hh, i, G, i, G, w.h + at(w, before(w, t), first, H), H, rows)
+        arrays = [w.h + at(w, after(w, t), first, H), w.c + at(w, after(w, t) % w.c_slots, first, H), i, i + size,
+                  i + 2 * size, i + 3 * size, w.c + at(w, before(w, t) % w.c_slots, first, H)]
+        w.table.cells[FNN_lstm_cell](<void **>arrays, columns, rows, H)
+        keep(w, w.h, w.steps + 1, t, first, rows)
+        keep(w, w.c, w.c_slots, t, first, rows)
+
+
+cdef void lstm_backward_rows(const walk *w, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t H = w.hidden, G = 4 * H, size = H * w.unit, k, t
+    cdef Py_ssize_t *columns = [G, G, G, G, H, H, G, G, G, G, H, H]
+    cdef char *dh = w.dh + first * size
+    cdef char *i
+    cdef char *di
+    cdef char *arrays[12]
+    for k in reversed(range(w.end - w.begin)):
+        t = time(w, k)
+        i, di = w.g + at(w, t, first, G), dgates(w, t, first, rows)
+        arrays = [di, di + size, di + 2 * size, di + 3 * size, w.dc + first * size, dh, i, i + size, i + 2 * size,
+                  i + 3 * size, w.c + at(w, after(w, t), first, H), w.c + at(w, before(w, t), first, H)]
+        active_cell(w, FNN_lstm_backward_cell, arrays, columns, 12, t, first, rows)
+        multiply_packed(&w.w_hh, dh, H, pass_back(w, t, first, rows, True), H, di, G, rows)
+
+
+# --- gru -------------------------------------------------------------------------------------------------------------
+cdef void gru_cell(const fnn_real *table, char *h, char *r, char *of_h, char *h_before, Py_ssize_t size,
+                   Py_ssize_t rows, Py_ssize_t H) noexcept nogil:
+    cdef Py_ssize_t *columns = [H, 3 * H, 3 * H, 3 * H, H, H]
+    cdef char **arrays = [h, r, r + size, r + 2 * size, of_h, h_before]
+    table.cells[FNN_gru_cell](<void **>arrays, columns, rows, H)
+
+
+cdef void gru_reset_cell(const fnn_real *table, char *of_h, char *r, char *h_before, Py_ssize_t rows,
+                         Py_ssize_t H) noexcept nogil:
+    cdef Py_ssize_t *columns = [H, 3 * H, H]
+    cdef char **arrays = [of_h, r, h_before]
+    table.cells[FNN_gru_reset_cell](<void **>arrays, columns, rows, H)
+
+
+cdef void gru_update_cell(const fnn_real *table, char *h, char *r, char *h_before, Py_ssize_t size, Py_ssize_t rows,
+                          Py_ssize_t H) noexcept nogil:
+    cdef Py_ssize_t *columns = [H, 3 * H, 3 * H, H]
+    cdef char **arrays = [h, r + size, r + 2 * size, h_before]
+    table.cells[FNN_gru_update_cell](<void **>arrays, columns, rows, H)
+
+
+cdef void gru_rows(const walk *w, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    cdef Py_ssize_t H = w.hidden, G = 3 * H, size = H * w.unit, k, t
+    cdef char *h
+    cdef char *h_before
+    cdef char *r
+    cdef char *of_h
+    for k in range(w.end - w.begin):
+        t = time(w, k)
+        h, h_before = w.h + at(w, after(w, t), first, H), w.h + at(w, before(w, t), first, H)
+        r, of_h = w.g + at(w, t % w.g_slots, first, G), w.of_h + at(w, t % w.g_slots, first, H)
+        multiply_packed(&w.w_hh, r, G, r, G, h_before, H, rows)
+        if w.reset_after:
+            multiply_packed(&w.w_hn, of_h, H, w.b_hn, 0, h_before, H, rows)
+            gru_cell(w.table, h, r, of_h, h_before, size, rows, H)
+        else:
+            gru_reset_cell(w.table, of_h, r, h_before, rows, H)
+            multiply_packed(&w.w_hn, r + 2 * size, G, r + 2 * size, G, of_h, H, rows)
+            gru_update_cell(w.table, h, r, h_before, size, rows, H)
+        keep(w, w.h, w.steps + 1, t, first, rows)
+
+
+cdef void gru_backward_rows(const walk *w, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """The gradients of the gates are dr, dz, dn and, where the reset gate comes after the product, dof_h."""
+    cdef Py_ssize_t H = w.hidden, G = 3 * H, D = w.dgates, size = H * w.unit, k, t
+    cdef Py_ssize_t *after_columns = [D, D, D, D, H, G, G, G, H, H]
+    cdef Py_ssize_t *update_columns = [D, D, H, G, G, H]
+    cdef Py_ssize_t *reset_columns = [D, H, H, G, H]
+    cdef char *dh = w.dh + first * size
+    cdef char *dof_h = w.dof_h + first * size
+    cdef char *h_before
+    cdef char *r
+    cdef char *dr
+    cdef char *of_h
+    cdef char *after_arrays[10]
+    cdef char *update_arrays[6]
+    cdef char *reset_arrays[5]
+    for k in reversed(range(w.end - w.begin)):
+        t = time(w, k)
+        r, of_h = w.g + at(w, t, first, G), w.of_h + at(w, t, first, H)
+        dr, h_before = dgates(w, t, first, rows), w.h + at(w, before(w, t), first, H)
+        if w.reset_after:
+            after_arrays = [dr, dr + size, dr + 2 * size, dr + 3 * size, dh, r, r + size, r + 2 * size, of_h, h_before]
+            active_cell(w, FNN_gru_backward_cell, after_arrays, after_columns, 10, t, first, rows)
+        else:
+            update_arrays = [dr + size, dr + 2 * size, dh, r + size, r + 2 * size, h_before]
+            active_cell(w, FNN_gru_update_backward_cell, update_arrays, update_columns, 6, t, first, rows)
+            multiply_packed(&w.w_hn, dof_h, H, w.zeros, 0, dr + 2 * size, D, rows)
+            reset_arrays = [dr, dh, dof_h, r, h_before]
+            active_cell(w, FNN_gru_reset_backward_cell, reset_arrays, reset_columns, 5, t, first, rows)
+        pass_back(w, t, first, rows, False)
+        multiply_packed(&w.w_hh, dh, H, dh, H, dr, D, rows)
+        if w.reset_after:
+            multiply_packed(&w.w_hn, dh, H, dh, H, dr + 3 * size, D, rows)
+
+
+# --- chunks ----------------------------------------------------------------------------------------------------------
+cdef void walk_block(void *context, Py_ssize_t block) noexcept nogil:
+    cdef const walk *w = <const walk *>context
+    cdef Py_ssize_t first = w.batch * block // w.blocks
+    w.rows(w, first, w.batch * (block + 1) // w.blocks - first)
+
+
+cdef void project_block(void *context, Py_ssize_t block) noexcept nogil:
+    """Write what the inputs add to some rows of the chunk."""
+    cdef const walk *w = <const walk *>context
+    cdef Py_ssize_t m = (w.end - w.begin) * w.batch, first = m * block // w.blocks
+    cdef Py_ssize_t rows = m * (block + 1) // w.blocks - first
+    cdef char *out = w.h + at(w, after(w, w.begin), first, w.hidden)
+    if w.g != NULL:
+        out = w.g + at(w, w.begin % w.g_slots, first, w.gates)
+    multiply_packed(&w.w_ih, out, w.gates, w.bias, 0, w.x + at(w, w.begin, first, w.inputs), w.inputs, rows)
+
+
+cdef void dx_block(void *context, Py_ssize_t block) noexcept nogil:
+    """Write the gradients of some rows of the inputs of the chunk."""
+    cdef const walk *w = <const walk *>context
+    cdef Py_ssize_t m = (w.end - w.begin) * w.batch, first = m * block // w.blocks
+    cdef Py_ssize_t rows = m * (block + 1) // w.blocks - first
+    multiply_packed(&w.w_ih, w.dx + at(w, w.begin, first, w.inputs), w.inputs, w.zeros, 0,
+                    w.dg + first * w.dgates * w.unit, w.dgates, rows)
+
+
+cdef void add_dw(const walk *w, char *dw, Py_ssize_t gate, Py_ssize_t gates, const char *right, Py_ssize_t n,
+                 Py_ssize_t m) noexcept nogil:
+    """Add the product of m rows of some gates' gradients, turned over, with as many rows of `right` to dw."""
+    cdef factors f
+    f.table, f.unit, f.m, f.n, f.depth = w.table, w.unit, gates, n, m
+    f.out, f.init, f.init_row = dw, dw, n
+    f.a, f.a_row = w.turned + gate * m * w.unit, m
+    f.b, f.row, f.column = right, n, 1
+    multiply(&f)
+
+
+cdef void weight_gradients(const walk *w) noexcept nogil:
+    """Add the gradients of the weights and biases that come from the chunk."""
+    cdef Py_ssize_t H = w.hidden, D = w.dgates, rows = (w.end - w.begin) * w.batch, first = 0, i, m
+    cdef const char *h
+    cdef const char *of_h
+    cdef char *dg
+    while first < rows:
+        m = min(TURNED, rows - first)
+        dg = w.dg + first * D * w.unit
+        h = w.h + at(w, before(w, w.begin), first, H)
+        memset(w.total, 0, D * w.unit)
+        for i in range(m):
+            w.table.accumulate(w.total, dg + i * D * w.unit, D)
+        w.table.accumulate(w.dbias, w.total, D)
+        w.table.transpose(w.turned, dg, m, D, m, D)
+        add_dw(w, w.dw_ih, 0, w.gates, w.x + at(w, w.begin, first, w.inputs), w.inputs, m)
+        if w.w_hn.n == 0:
+            add_dw(w, w.dw_hh, 0, w.gates, h, H, m)
+        else:
+            of_h = h if w.reset_after else w.of_h + at(w, w.begin, first, H)
+            add_dw(w, w.dw_hh, 0, 2 * H, h, H, m)
+            add_dw(w, w.dw_hh + 2 * H * H * w.unit, D - H, H, of_h, H, m)
+        first += TURNED
+
+
+cdef void each_chunk(walk *w, bint forward) noexcept nogil:
+    cdef Py_ssize_t chunks = (w.steps + w.chunk - 1) // w.chunk, k
+    for k in range(chunks):
+        w.begin = (k if forward != w.reverse else chunks - 1 - k) * w.chunk
+        w.end = min(w.begin + w.chunk, w.steps)
+        if forward:
+            parallel(project_block, w, w.blocks)
+        parallel(walk_block, w, w.blocks)
+        if not forward:
+            parallel(dx_block, w, w.blocks)
+            weight_gradients(w)
+
+
+# --- from memoryviews to walks ---------------------------------------------------------------------------------------
 cdef inline int shape(str name, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t m, Py_ssize_t n) except -1:
     if rows != m or columns != n:
         raise ValueError(f"{name} has shape ({rows}, {columns}), expected ({m}, {n})")
     return 0
+
+
+cdef char *sequence(str name, const floating[:, :, ::1] x, Py_ssize_t steps, Py_ssize_t batch,
+                    Py_ssize_t n) except? NULL:
+    """Return where a sequence begins."""
+    if x.shape[0] != steps or x.shape[1] != batch or x.shape[2] != n:
+        raise ValueError(
+            f"{name} has shape ({x.shape[0]}, {x.shape[1]}, {x.shape[2]}), expected ({steps}, {batch}, {n})")
+    return <char *>&x[0, 0, 0]
+
+
+cdef char *matrix(str name, const floating[:, ::1] x, Py_ssize_t m, Py_ssize_t n) except? NULL:
+    """Return where a matrix begins."""
+    shape(name, x.shape[0], x.shape[1], m, n)
+    return <char *>&x[0, 0]
+
+
+cdef char *vector(str name, const floating[::1] x, Py_ssize_t n) except? NULL:
+    """Return where a vector begins, NULL if there is none."""
+    if x is None:
+        return NULL
+    shape(name, x.shape[0], 1, n, 1)
+    return <char *>&x[0]
 
 
 cdef fnn_kernel *function(const fnn_real *table, int op, int n_in) except NULL:
@@ -95,103 +408,298 @@ cdef fnn_kernel *function(const fnn_real *table, int op, int n_in) except NULL:
     return table.elementwise[op]
 
 
-cdef walk plan(int op, int n_in, const floating[:, :, ::1] states, const floating[:, ::1] w_hh,
-               const int64_t[::1] lengths, bint reverse) except *:
+cdef int gradients(walk *w, Py_ssize_t dgates, floating[:, :, ::1] dx, floating[:, ::1] dh, floating[:, ::1] dw_ih,
+                   floating[:, ::1] dw_hh, floating[::1] dbias, const floating[:, :, ::1] dy) except -1:
+    w.dgates = dgates
+    w.dx = sequence("dx", dx, w.steps, w.batch, w.inputs)
+    w.dh = matrix("dh", dh, w.batch, w.hidden)
+    w.dw_ih, w.dw_hh = matrix("dw_ih", dw_ih, w.gates, w.inputs), matrix("dw_hh", dw_hh, w.gates, w.hidden)
+    w.dbias = vector("dbias", dbias, dgates)
+    if dy is not None:
+        w.dy = sequence("dy", dy, w.steps, w.batch, w.hidden)
+    return 0
+
+
+cdef walk plan(walk_rows *rows, int gates, const floating[:, :, ::1] states, const floating[:, :, ::1] x,
+               const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, const int64_t[::1] lengths,
+               bint reverse) except *:
     cdef walk w
-    cdef Py_ssize_t batch = states.shape[1], H = states.shape[2]
+    cdef Py_ssize_t H = states.shape[2]
+    memset(&w, 0, sizeof(w))
     w.table = &active[0].f32 if floating is float else &active[0].f64
-    w.function = function(w.table, op, n_in)
-    shape("w_hh", w_hh.shape[0], w_hh.shape[1], H, H)
-    if states.shape[0] == 0:
-        raise ValueError("states have no slot for the initial state")
-    if lengths is not None and lengths.shape[0] != batch:
-        raise ValueError(f"lengths have shape ({lengths.shape[0]},), expected ({batch},)")
-    w.states = <char *>&states[0, 0, 0]
-    w.lengths = NULL
+    w.steps, w.batch, w.inputs, w.hidden, w.unit = x.shape[0], x.shape[1], x.shape[2], H, sizeof(floating)
+    w.rows, w.reverse, w.gates = rows, reverse, gates * H
+    w.x = <const char *>&x[0, 0, 0]
+    w.h = sequence("states", states, w.steps + 1, w.batch, H)
+    matrix("w_ih", w_ih, w.gates, w.inputs)
+    matrix("w_hh", w_hh, w.gates, H)
     if lengths is not None:
+        shape("lengths", lengths.shape[0], 1, w.batch, 1)
         w.lengths = &lengths[0]
-    w.reverse, w.steps, w.batch, w.hidden, w.unit = reverse, states.shape[0] - 1, batch, H, sizeof(floating)
     return w
 
 
-cdef char *workspace(Py_ssize_t size, void **block) except NULL:
-    """Return room for as many bytes, on a multiple of 64, within a block for free()."""
-    block[0] = malloc(size + 63)
-    if block[0] == NULL:
+cdef inline char *take(char **space, Py_ssize_t size) noexcept nogil:
+    """Return so many bytes of the workspace, on a multiple of 64."""
+    cdef char *start = space[0]
+    space[0] += (size + 63) // 64 * 64
+    return start
+
+
+cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, bint forward) except -1:
+    """Take the workspace, pack the weights, and walk."""
+    cdef Py_ssize_t H = w.hidden, unit = w.unit, main = 2 * H if w.gates == 3 * H else w.gates
+    cdef bint gated = w.gates > H
+    cdef Py_ssize_t least = (CHUNK_ROWS + w.batch - 1) // max(w.batch, 1), bytes = w.batch * w.gates * unit, m
+    cdef Py_ssize_t weights = w.gates * (w.inputs + H) * unit
+    cdef void *block
+    cdef char *space
+    if w.batch == 0 or H == 0:
+        if not forward:
+            memset(w.dx, 0, w.steps * w.batch * w.inputs * unit)
+        return 0
+    w.chunk = max(1, min(w.steps, max(least, max(CHUNK, weights // 2) // bytes)))
+    m = w.chunk * w.batch
+    w.blocks = 1
+    if m * w.gates * H >= PARALLEL:
+        w.blocks = max(1, min(num_threads(), w.batch // PARALLEL_ROWS))
+    w.w_ih.table = w.w_hh.table = w.w_hn.table = w.table
+    w.w_ih.unit = w.w_hh.unit = w.w_hn.unit = unit
+    w.w_ih.depth, w.w_ih.n = (w.inputs, w.gates) if forward else (w.gates, w.inputs)
+    w.w_hh.depth, w.w_hh.n = (H, main) if forward else (main, H)
+    if main < w.gates:
+        w.w_hn.depth = w.w_hn.n = H
+    block = malloc((packed_size(w.w_ih.depth, w.w_ih.n) + packed_size(w.w_hh.depth, w.w_hh.n)
+                    + packed_size(w.w_hn.depth, w.w_hn.n) + max(w.gates, w.inputs) + 2 * w.batch * H
+                    + (m * (w.gates + H) if forward else (m + min(m, TURNED) + 1) * w.dgates)) * unit + 12 * 64)
+    if block == NULL:
         raise MemoryError
-    return <char *>((<size_t>block[0] + 63) & ~<size_t>63)
-
-
-def rnn_forward(int op, floating[:, :, ::1] states, const floating[:, ::1] w_hh, const int64_t[::1] lengths,
-                bint reverse):
-    """Walk over time: `states` hold the initial state and, in the slots of the others, what the inputs add."""
-    cdef walk w = plan(op, 1, states, w_hh, lengths, reverse)
-    cdef Py_ssize_t H = w.hidden
-    cdef void *block = NULL
-    if w.steps == 0 or w.batch == 0 or H == 0:
-        return
-    w.panels = workspace(fnn_pack_workspace(H, H) * w.unit, &block)
     with nogil:
-        w.table.pack(<void *>w.panels, &w_hh[0, 0], H, H, 1, H)
-        forward_rows(&w, 0, w.batch)
+        space = <char *>((<size_t>block + 63) & ~<size_t>63)
+        w.w_ih.panels = take(&space, packed_size(w.w_ih.depth, w.w_ih.n) * unit)
+        w.w_hh.panels = take(&space, packed_size(w.w_hh.depth, w.w_hh.n) * unit)
+        w.w_hn.panels = take(&space, packed_size(w.w_hn.depth, w.w_hn.n) * unit)
+        w.zeros = <const char *>memset(take(&space, max(w.gates, w.inputs) * unit), 0, max(w.gates, w.inputs) * unit)
+        w.dof_h = take(&space, w.batch * H * unit)
+        if forward:
+            if w.bias == NULL:
+                w.bias = w.zeros
+            if w.b_hn == NULL:
+                w.b_hn = w.zeros
+            if gated and w.g == NULL:
+                w.g, w.g_slots = take(&space, m * w.gates * unit), w.chunk
+                w.of_h = take(&space, m * H * unit)
+            pack(&w.w_ih, <const char *>&w_ih[0, 0], 1, w.inputs)
+            pack(&w.w_hh, <const char *>&w_hh[0, 0], 1, H)
+            if main < w.gates:
+                pack(&w.w_hn, <const char *>&w_hh[main, 0], 1, H)
+        else:
+            w.dg = take(&space, m * w.dgates * unit)
+            w.turned = take(&space, min(m, TURNED) * w.dgates * unit)
+            w.total = take(&space, w.dgates * unit)
+            pack(&w.w_ih, <const char *>&w_ih[0, 0], w.inputs, 1)
+            pack(&w.w_hh, <const char *>&w_hh[0, 0], H, 1)
+            if main < w.gates:
+                pack(&w.w_hn, <const char *>&w_hh[main, 0], H, 1)
+            if w.dy != NULL and w.steps:  # of the last step of the walk; pass_back adds the others
+                w.table.accumulate(w.dh, w.dy + at(w, 0 if w.reverse else w.steps - 1, 0, H), w.batch * H)
+        each_chunk(w, forward)
         free(block)
+    return 0
 
 
-def rnn_backward(int op, floating[:, :, ::1] dpre, floating[:, ::1] dh, const floating[:, :, ::1] dy,
-                 const floating[:, :, ::1] states, const floating[:, ::1] w_hh, const int64_t[::1] lengths,
-                 bint reverse):
-    """Walk back: write the gradient before the function of every step, and turn dh from the final to the initial.
+# --- the entries: outputs, inputs, what to do with them --------------------------------------------------------------
+def rnn_forward(int op, floating[:, :, ::1] states, const floating[:, :, ::1] x, const floating[:, ::1] w_ih,
+                const floating[:, ::1] w_hh, const floating[::1] bias, const int64_t[::1] lengths, bint reverse):
+    """Walk over time: `states` hold the initial state, then all."""
+    cdef walk w = plan(rnn_rows, 1, states, x, w_ih, w_hh, lengths, reverse)
+    w.function = function(w.table, op, 1)
+    w.bias = vector("bias", bias, w.gates)
+    run(&w, w_ih, w_hh, True)
+
+
+def rnn_backward(int op, floating[:, :, ::1] dx, floating[:, ::1] dh, floating[:, ::1] dw_ih, floating[:, ::1] dw_hh,
+                 floating[::1] dbias, const floating[:, :, ::1] dy, const floating[:, :, ::1] states,
+                 const floating[:, :, ::1] x, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh,
+                 const int64_t[::1] lengths, bint reverse):
+    """Walk back: write dx, turn dh from the final state to the initial one, add to dw_ih, dw_hh and dbias.
 
     dy is 0 past the lengths, or None.
     """
-    cdef walk w = plan(op, 2, states, w_hh, lengths, reverse)
-    cdef Py_ssize_t H = w.hidden, panels
-    cdef const char *dy_data = NULL
-    cdef void *block = NULL
-    shape("dh", dh.shape[0], dh.shape[1], w.batch, H)
-    shape("dpre", dpre.shape[0] * dpre.shape[1], dpre.shape[2], w.steps * w.batch, H)
-    if dy is not None:
-        shape("dy", dy.shape[0] * dy.shape[1], dy.shape[2], w.steps * w.batch, H)
-        dy_data = <const char *>&dy[0, 0, 0]
-    if w.steps == 0 or w.batch == 0 or H == 0:
-        return
-    panels = fnn_pack_workspace(H, H) * w.unit
-    w.panels = workspace(panels + (2 * w.batch + 1) * H * w.unit, &block)
-    with nogil:
-        w.table.pack(<void *>w.panels, &w_hh[0, 0], H, H, H, 1)
-        backward_rows(&w, <char *>&dpre[0, 0, 0], <char *>&dh[0, 0], dy_data, <char *>w.panels + panels, 0, w.batch)
-        free(block)
+    cdef walk w = plan(rnn_backward_rows, 1, states, x, w_ih, w_hh, lengths, reverse)
+    w.function = function(w.table, op, 2)
+    gradients(&w, w.gates, dx, dh, dw_ih, dw_hh, dbias, dy)
+    run(&w, w_ih, w_hh, False)
 
 
-def rnn_step(int op, floating[:, ::1] out, const floating[:, ::1] x, const floating[:, ::1] h,
+def lstm_forward(floating[:, :, ::1] states, floating[:, :, ::1] cells, floating[:, :, ::1] gates,
+                 const floating[:, :, ::1] x, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh,
+                 const floating[::1] bias, const int64_t[::1] lengths, bint reverse):
+    """Walk over time: `states` and `cells` hold the initial state, then all; `gates` get i, f, g, o.
+
+    Where no gradient is needed `gates` are None, and `cells` may have two slots only, used in turn.
+    """
+    cdef walk w = plan(lstm_rows, 4, states, x, w_ih, w_hh, lengths, reverse)
+    w.c_slots = 2 if cells.shape[0] == 2 else w.steps + 1
+    w.c = sequence("cells", cells, w.c_slots, w.batch, w.hidden)
+    w.bias = vector("bias", bias, w.gates)
+    if gates is not None:
+        w.g, w.g_slots = sequence("gates", gates, w.steps, w.batch, w.gates), w.steps
+    run(&w, w_ih, w_hh, True)
+
+
+def lstm_backward(floating[:, :, ::1] dx, floating[:, ::1] dh, floating[:, ::1] dc, floating[:, ::1] dw_ih,
+                  floating[:, ::1] dw_hh, floating[::1] dbias, const floating[:, :, ::1] dy,
+                  const floating[:, :, ::1] states, const floating[:, :, ::1] cells, const floating[:, :, ::1] gates,
+                  const floating[:, :, ::1] x, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh,
+                  const int64_t[::1] lengths, bint reverse):
+    """Walk back: write dx, turn dh and dc from the final state to the initial one, add to dw_ih, dw_hh and dbias."""
+    cdef walk w = plan(lstm_backward_rows, 4, states, x, w_ih, w_hh, lengths, reverse)
+    gradients(&w, w.gates, dx, dh, dw_ih, dw_hh, dbias, dy)
+    w.c = sequence("cells", cells, w.steps + 1, w.batch, w.hidden)
+    w.g = sequence("gates", gates, w.steps, w.batch, w.gates)
+    w.dc = matrix("dc", dc, w.batch, w.hidden)
+    run(&w, w_ih, w_hh, False)
+
+
+def gru_forward(floating[:, :, ::1] states, floating[:, :, ::1] gates, floating[:, :, ::1] of_h,
+                const floating[:, :, ::1] x, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh,
+                const floating[::1] bias, const floating[::1] b_hn, bint reset_after, const int64_t[::1] lengths,
+                bint reverse):
+    """Walk over time: `states` hold the initial state, then all; `gates` get r, z, n.
+
+    With reset_after `of_h` gets h_before @ w_hn.T + b_hn, else r * h_before, and `bias` counts b_hn in. Where no
+    gradient is needed both are None.
+    """
+    cdef walk w = plan(gru_rows, 3, states, x, w_ih, w_hh, lengths, reverse)
+    w.reset_after = reset_after
+    w.bias, w.b_hn = vector("bias", bias, w.gates), vector("b_hn", b_hn, w.hidden)
+    if gates is not None:
+        w.g, w.g_slots = sequence("gates", gates, w.steps, w.batch, w.gates), w.steps
+        w.of_h = sequence("of_h", of_h, w.steps, w.batch, w.hidden)
+    run(&w, w_ih, w_hh, True)
+
+
+def gru_backward(floating[:, :, ::1] dx, floating[:, ::1] dh, floating[:, ::1] dw_ih, floating[:, ::1] dw_hh,
+                 floating[::1] dbias, const floating[:, :, ::1] dy, const floating[:, :, ::1] states,
+                 const floating[:, :, ::1] gates, const floating[:, :, ::1] of_h, const floating[:, :, ::1] x,
+                 const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, bint reset_after,
+                 const int64_t[::1] lengths, bint reverse):
+    """Walk back: write dx, turn dh from the final state to the initial one, add to dw_ih, dw_hh and dbias.
+
+    With reset_after dbias has a fourth part, the gradient of b_hn.
+    """
+    cdef walk w = plan(gru_backward_rows, 3, states, x, w_ih, w_hh, lengths, reverse)
+    w.reset_after = reset_after
+    gradients(&w, w.gates + reset_after * w.hidden, dx, dh, dw_ih, dw_hh, dbias, dy)
+    w.g = sequence("gates", gates, w.steps, w.batch, w.gates)
+    w.of_h = sequence("of_h", of_h, w.steps, w.batch, w.hidden)
+    run(&w, w_ih, w_hh, False)
+
+
+# --- one step --------------------------------------------------------------------------------------------------------
+cdef void set_rows(floating *out, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t out_row, const floating *bias,
+                   bint add) noexcept nogil:
+    """Set each row to the bias, 0 if there is none, or add it."""
+    cdef Py_ssize_t i, j
+    for i in range(rows):
+        for j in range(n):
+            out[i * out_row + j] = (out[i * out_row + j] if add else 0) + (0 if bias == NULL else bias[j])
+
+
+cdef void add_product(const fnn_real *table, floating *out, const floating *x, const floating *w, Py_ssize_t rows,
+                      Py_ssize_t n, Py_ssize_t depth, Py_ssize_t out_row) noexcept nogil:
+    """Add x (rows, depth) @ w.T to out, w having n rows."""
+    cdef Py_ssize_t i
+    if rows >= FEW:
+        table.matmul(out, out, x, w, rows, n, depth, out_row, out_row, depth, 1, depth)
+    else:
+        for i in range(rows):
+            table.matvec(out + i * out_row, w, x + i * depth, n, depth, depth)
+
+
+cdef int step_shapes(int gates, const floating[:, ::1] y, const floating[:, ::1] x, const floating[:, ::1] h,
+                     const floating[:, ::1] w_ih, const floating[:, ::1] w_hh) except -1:
+    cdef Py_ssize_t batch = h.shape[0], H = h.shape[1], inputs = x.shape[1]
+    shape("y", y.shape[0], y.shape[1], batch, H)
+    shape("x", x.shape[0], x.shape[1], batch, inputs)
+    shape("w_ih", w_ih.shape[0], w_ih.shape[1], gates * H, inputs)
+    shape("w_hh", w_hh.shape[0], w_hh.shape[1], gates * H, H)
+    return batch > 0 and H > 0
+
+
+def rnn_step(int op, floating[:, ::1] y, const floating[:, ::1] x, const floating[:, ::1] h,
              const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, const floating[::1] b_ih,
              const floating[::1] b_hh):
-    """Write the state after one step into out, which may not be one of the inputs."""
+    """Write the state after one step into y, which may not be one of the inputs."""
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef fnn_kernel *apply = function(table, op, 1)
-    cdef Py_ssize_t batch = h.shape[0], H = h.shape[1], inputs = x.shape[1], i, j
+    cdef Py_ssize_t batch = h.shape[0], H = h.shape[1]
+    cdef const floating *first = <const floating *>vector("b_ih", b_ih, H)
+    cdef const floating *second = <const floating *>vector("b_hh", b_hh, H)
     cdef const void *operands[1]
-    shape("out", out.shape[0], out.shape[1], batch, H)
-    shape("x", x.shape[0], x.shape[1], batch, inputs)
-    shape("w_ih", w_ih.shape[0], w_ih.shape[1], H, inputs)
-    shape("w_hh", w_hh.shape[0], w_hh.shape[1], H, H)
-    if b_ih is not None:
-        shape("b_ih", b_ih.shape[0], 1, H, 1)
-    if b_hh is not None:
-        shape("b_hh", b_hh.shape[0], 1, H, 1)
-    if batch == 0 or H == 0:
-        return
-    with nogil:
-        for j in range(H):
-            out[0, j] = (0 if b_ih is None else b_ih[j]) + (0 if b_hh is None else b_hh[j])
-        for i in range(1, batch):
-            memcpy(&out[i, 0], &out[0, 0], H * sizeof(floating))
-        if batch < FEW:
-            for i in range(batch):
-                table.matvec(&out[i, 0], &w_ih[0, 0], &x[i, 0], H, inputs, inputs)
-                table.matvec(&out[i, 0], &w_hh[0, 0], &h[i, 0], H, H, H)
-        else:
-            table.matmul(&out[0, 0], &out[0, 0], &x[0, 0], &w_ih[0, 0], batch, H, inputs, H, H, inputs, 1, inputs)
-            table.matmul(&out[0, 0], &out[0, 0], &h[0, 0], &w_hh[0, 0], batch, H, H, H, H, H, 1, H)
-        operands[0] = &out[0, 0]
-        apply(&out[0, 0], operands, batch * H)
+    if step_shapes(1, y, x, h, w_ih, w_hh):
+        with nogil:
+            set_rows(&y[0, 0], batch, H, H, first, False)
+            set_rows(&y[0, 0], batch, H, H, second, True)
+            add_product(table, &y[0, 0], &x[0, 0], &w_ih[0, 0], batch, H, x.shape[1], H)
+            add_product(table, &y[0, 0], &h[0, 0], &w_hh[0, 0], batch, H, H, H)
+            operands[0] = &y[0, 0]
+            apply(&y[0, 0], operands, batch * H)
+
+
+def lstm_step(floating[:, ::1] y, floating[:, ::1] c_new, floating[:, ::1] gates, const floating[:, ::1] x,
+              const floating[:, ::1] h, const floating[:, ::1] c, const floating[:, ::1] w_ih,
+              const floating[:, ::1] w_hh, const floating[::1] b_ih, const floating[::1] b_hh):
+    """Write the state after one step into y and c_new, no inputs; `gates` are room for (B, 4 * H)."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef Py_ssize_t batch = h.shape[0], H = h.shape[1], G = 4 * H
+    cdef const floating *first = <const floating *>vector("b_ih", b_ih, G)
+    cdef const floating *second = <const floating *>vector("b_hh", b_hh, G)
+    cdef Py_ssize_t *columns = [H, H, G, G, G, G, H]
+    cdef floating *i
+    cdef void *arrays[7]
+    shape("c_new", c_new.shape[0], c_new.shape[1], batch, H)
+    shape("gates", gates.shape[0], gates.shape[1], batch, G)
+    shape("c", c.shape[0], c.shape[1], batch, H)
+    if step_shapes(4, y, x, h, w_ih, w_hh):
+        with nogil:
+            i = &gates[0, 0]
+            set_rows(i, batch, G, G, first, False)
+            set_rows(i, batch, G, G, second, True)
+            add_product(table, i, &x[0, 0], &w_ih[0, 0], batch, G, x.shape[1], G)
+            add_product(table, i, &h[0, 0], &w_hh[0, 0], batch, G, H, G)
+            arrays = [&y[0, 0], &c_new[0, 0], i, i + H, i + 2 * H, i + 3 * H, <void *>&c[0, 0]]
+            table.cells[FNN_lstm_cell](arrays, columns, batch, H)
+
+
+def gru_step(floating[:, ::1] y, floating[:, ::1] gates, floating[:, ::1] of_h, const floating[:, ::1] x,
+             const floating[:, ::1] h, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh,
+             const floating[::1] b_ih, const floating[::1] b_hh, bint reset_after):
+    """Write the state after one step into y, no input; `gates` are room for (B, 3 * H), `of_h` for (B, H)."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef Py_ssize_t batch = h.shape[0], H = h.shape[1], G = 3 * H, size = H * sizeof(floating)
+    cdef const floating *first = <const floating *>vector("b_ih", b_ih, G)
+    cdef const floating *second = <const floating *>vector("b_hh", b_hh, G)
+    cdef floating *r
+    cdef floating *m
+    cdef char *before
+    shape("gates", gates.shape[0], gates.shape[1], batch, G)
+    shape("of_h", of_h.shape[0], of_h.shape[1], batch, H)
+    if step_shapes(3, y, x, h, w_ih, w_hh):
+        with nogil:
+            r, m, before = &gates[0, 0], &of_h[0, 0], <char *>&h[0, 0]
+            set_rows(r, batch, G, G, first, False)
+            set_rows(r, batch, 2 * H if reset_after else G, G, second, True)
+            add_product(table, r, &x[0, 0], &w_ih[0, 0], batch, G, x.shape[1], G)
+            add_product(table, r, &h[0, 0], &w_hh[0, 0], batch, 2 * H, H, G)
+            if reset_after:
+                if second != NULL:
+                    second += 2 * H
+                set_rows(m, batch, H, H, second, False)
+                add_product(table, m, &h[0, 0], &w_hh[2 * H, 0], batch, H, H, H)
+                gru_cell(table, <char *>&y[0, 0], <char *>r, <char *>m, before, size, batch, H)
+            else:
+                gru_reset_cell(table, <char *>m, <char *>r, before, batch, H)
+                add_product(table, r + 2 * H, m, &w_hh[2 * H, 0], batch, H, H, G)
+                gru_update_cell(table, <char *>&y[0, 0], <char *>r, before, size, batch, H)

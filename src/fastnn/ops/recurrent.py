@@ -5,40 +5,54 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn._checks import as_gradient, check_choice, check_lengths, recurrent_operands
-from fastnn._kernels import gemm, recurrent
-from fastnn._kernels.activations import OPS, evaluate
+from fastnn._kernels import recurrent
+from fastnn._kernels.activations import OPS
 from fastnn.ops._arrays import by_dtype, dense
 
-__all__ = ["rnn_backward", "rnn_forward", "rnn_step", "rnn_step_backward", "rnn_step_forward"]
+__all__ = [
+    "gru_backward",
+    "gru_forward",
+    "gru_step",
+    "gru_step_backward",
+    "gru_step_forward",
+    "lstm_backward",
+    "lstm_forward",
+    "lstm_step",
+    "lstm_step_backward",
+    "lstm_step_forward",
+    "rnn_backward",
+    "rnn_forward",
+    "rnn_step",
+    "rnn_step_backward",
+    "rnn_step_forward",
+]
 
-_MATMUL = by_dtype(gemm.matmul)
-_EVALUATE = by_dtype(evaluate)
-_RNN_STEP = by_dtype(recurrent.rnn_step)
-_RNN_FORWARD = by_dtype(recurrent.rnn_forward)
-_RNN_BACKWARD = by_dtype(recurrent.rnn_backward)
+_RNN_STEP, _RNN_FORWARD, _RNN_BACKWARD = map(
+    by_dtype, (recurrent.rnn_step, recurrent.rnn_forward, recurrent.rnn_backward)
+)
+_LSTM_STEP, _LSTM_FORWARD, _LSTM_BACKWARD = map(
+    by_dtype, (recurrent.lstm_step, recurrent.lstm_forward, recurrent.lstm_backward)
+)
+_GRU_STEP, _GRU_FORWARD, _GRU_BACKWARD = map(
+    by_dtype, (recurrent.gru_step, recurrent.gru_forward, recurrent.gru_backward)
+)
 _OPERATIONS = {"tanh": OPS["tanh"], "relu": OPS["relu"]}
 _BACKWARD_OPERATIONS = {"tanh": OPS["tanh_backward"], "relu": OPS["relu_backward"]}
+_NOT_READY = AttributeError, KeyError, TypeError, ValueError  # what a step's kernel says of arrays to prepare first
 
 quiet = np.errstate(all="ignore")
 
 
-class _Step(NamedTuple):
-    """What the backward pass of one step needs; `dtype` is that of the gradients."""
+# --- a sequence, whatever the cell -----------------------------------------------------------------------------------
+class _Cache(NamedTuple):
+    """What a backward pass needs: who made it, operands as they entered the walk, the arrays that it wrote."""
 
+    maker: str
     operands: dict
-    y: np.ndarray
-    nonlinearity: str
-    dtype: np.dtype
-
-
-class _Sequence(NamedTuple):
-    """What the backward pass of a sequence needs: operands as they entered the walk, all states, what was asked."""
-
-    operands: dict
-    states: np.ndarray
+    arrays: tuple
     lengths: np.ndarray | None
     reverse: bool
-    nonlinearity: str
+    option: object
     dtype: np.dtype
 
 
@@ -48,49 +62,113 @@ def _operands(gates, **arrays):
     return {name: None if x is None else dense(x) for name, x in arrays.items()}, dtype
 
 
-def _cache(cache, kind, name):
-    if not isinstance(cache, kind):
-        raise TypeError(f"cache is a {type(cache).__name__}, expected what {name} returned")
-    return cache
+def _as_sequence(a):
+    """Return the arguments of one step as those of a sequence of that step."""
+    return {f"{name}0" if name in ("h", "c") else name: x[None] if name == "x" else x for name, x in a.items()}
 
 
-def _bias(a):
+def _as_step(gradients):
+    """Return the gradients of a sequence of one step by the names of the step's arguments."""
+    return {name.removesuffix("0"): x[0] if name == "x" else x for name, x in gradients.items()}
+
+
+def _masked(x, lengths):
+    """Return x (T, B, n), 0 past the lengths."""
+    return x if lengths is None else np.where((np.arange(len(x))[:, None] < lengths)[:, :, None], x, 0)
+
+
+def _prepare(a, lengths):
+    """Clear x past the lengths; return the lengths as the kernels want them, and the sizes T, B, H."""
+    if lengths is not None:
+        lengths = check_lengths(lengths, *a["x"].shape[:2])
+        a["x"] = _masked(a["x"], lengths)
+    return lengths, len(a["x"]), *a["h0"].shape
+
+
+def _states(initial, steps, reverse, slots):
+    """Return room for the states before and after all steps, or the last two, with the initial one written."""
+    states = np.empty((slots, *initial.shape), initial.dtype)
+    states[(steps if reverse else 0) % slots] = initial
+    return states
+
+
+def _bias(b_ih, b_hh):
     """Return the sum of both biases, or None."""
-    given = [b for b in (a["b_ih"], a["b_hh"]) if b is not None]
-    return sum(given[1:], start=given[0]) if given else None
+    return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
 
 
-def _active(lengths, steps):
-    """Return the mask (T, B, 1) of the steps within the lengths."""
-    return (np.arange(steps)[:, None] < lengths)[:, :, None]
+@quiet
+def _as(x, dtype):
+    return x.astype(dtype, copy=False)
 
 
-def _flat(x):
-    """Return x (T, B, n) as (T * B, n)."""
-    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
+def _finish(states, steps, lengths, reverse, dtype):
+    """Return y and the final state, as the caller's."""
+    y = states[:-1] if reverse else states[1:]
+    return _as(_masked(y, lengths), dtype), _last(states, steps, reverse, dtype)
 
 
-def _after(states, reverse):
-    """Return the states after each step, aligned with x, those before, and the final one; views all."""
-    return (states[:-1], states[1:], states[0]) if reverse else (states[1:], states[:-1], states[-1])
+def _last(states, steps, reverse, dtype):
+    return states[(0 if reverse else steps) % len(states)].astype(dtype)
 
 
-def _linear_gradients(dpre, x, h, a):
-    """Return the gradients of x, the weights and the biases for pre = x @ w_ih.T + b_ih + h @ w_hh.T + b_hh."""
-    matmul = _MATMUL[dpre.dtype]
-    gradients = {name: np.empty_like(a[name]) for name in ("x", "w_ih", "w_hh")}
-    matmul(gradients["x"].reshape(x.shape), dpre, a["w_ih"])
-    matmul(gradients["w_ih"], dpre.T, x)
-    matmul(gradients["w_hh"], dpre.T, h)
-    for name in ("b_ih", "b_hh"):
-        if a[name] is not None:
-            gradients[name] = dpre.sum(0)
-    return gradients
+def _checked(cache, maker):
+    """Return the fields of a cache that this function made."""
+    if not isinstance(cache, _Cache) or cache.maker != maker:
+        made = f"of {cache.maker}" if isinstance(cache, _Cache) else f"a {type(cache).__name__}"
+        raise TypeError(f"cache is {made}, expected that of {maker}")
+    return cache[1:]
 
 
-def _as(gradients, a, dtype):
-    """Return the gradients in the order of the arguments."""
-    return {name: gradients[name].astype(dtype, copy=False) for name in a if name in gradients}
+def _room(a, dy, dfinal, lengths, parts):
+    """Return what a walk back writes, by argument, room for the gradients of so many parts of bias, and dy for it.
+
+    Of the states it turns the gradients of the final ones, given by name, into those of the initial ones.
+    """
+    x, h0 = a["x"], a["h0"]
+    shape, kind = h0.shape, h0.dtype
+    gradients = {"x": np.empty_like(x)}
+    for letter, (name, d) in zip("hc", dfinal.items(), strict=False):
+        gradients[f"{letter}0"] = np.array(as_gradient(d, shape, kind, name), order="C")
+    if dy is not None:
+        dy = dense(_masked(as_gradient(dy, (len(x), *shape), kind, "dy"), lengths))
+    gradients |= {name: np.zeros_like(a[name]) for name in ("w_ih", "w_hh")}
+    return gradients, np.zeros(parts * shape[1], kind), dy
+
+
+def _named(gradients, b_ih, b_hh, a, dtype):
+    """Return the gradients of the arguments that were given, in their order."""
+    gradients |= {"b_ih": b_ih, "b_hh": b_hh}
+    return {name: _as(gradients[name], dtype) for name, x in a.items() if x is not None}
+
+
+# --- rnn -------------------------------------------------------------------------------------------------------------
+def _rnn_forward(a, dtype, lengths, reverse, need_grad, nonlinearity):
+    lengths, steps, _, _ = _prepare(a, lengths)
+    states = _states(a["h0"], steps, reverse, steps + 1)
+    _RNN_FORWARD[states.dtype](
+        _OPERATIONS[nonlinearity], states, a["x"], a["w_ih"], a["w_hh"], _bias(a["b_ih"], a["b_hh"]), lengths, reverse
+    )
+    cache = _Cache("rnn_forward", a, (states,), lengths, reverse, nonlinearity, dtype) if need_grad else None
+    return *_finish(states, steps, lengths, reverse, dtype), cache
+
+
+def _rnn_backward(maker, dy, dfinal, cache):
+    a, (states,), lengths, reverse, nonlinearity, dtype = _checked(cache, maker)
+    gradients, bias, dy = _room(a, dy, dfinal, lengths, 1)
+    _RNN_BACKWARD[bias.dtype](
+        _BACKWARD_OPERATIONS[nonlinearity],
+        *gradients.values(),
+        bias,
+        dy,
+        states,
+        a["x"],
+        a["w_ih"],
+        a["w_hh"],
+        lengths,
+        reverse,
+    )
+    return _named(gradients, bias, bias.copy(), a, dtype)
 
 
 def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
@@ -112,7 +190,7 @@ def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
     Returns
     -------
     ndarray (B, H)
-        A new array, of the common dtype of the arguments; float64 for integers.
+        A new array, of the common dtype of the arguments; float64 for integers and bool.
 
     Raises
     ------
@@ -132,8 +210,6 @@ def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import fastnn
     >>> h = np.zeros((1, 2))
     >>> w_ih, w_hh = np.array([[1.0], [-1.0]]), np.eye(2)
     >>> fastnn.rnn_step([[0.5]], h, w_ih, w_hh, nonlinearity="relu")
@@ -143,7 +219,7 @@ def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
         y = np.empty(h.shape, h.dtype)
         _RNN_STEP[h.dtype](_OPERATIONS[nonlinearity], y, x, h, w_ih, w_hh, b_ih, b_hh)
         return y
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except _NOT_READY:
         return rnn_step_forward(x, h, w_ih, w_hh, b_ih, b_hh, nonlinearity=nonlinearity)[0]
 
 
@@ -151,7 +227,7 @@ def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
 def rnn_step_forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
     """Return the state after one step as `rnn_step` does, and a cache for `rnn_step_backward`.
 
-    The cache refers to the arguments and to the result, which must not change until the backward pass.
+    The cache refers to the arguments, which must not change until the backward pass.
 
     Returns
     -------
@@ -160,17 +236,16 @@ def rnn_step_forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="ta
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import fastnn
     >>> h, cache = fastnn.rnn_step_forward(np.ones((1, 1)), np.zeros((1, 1)), np.zeros((1, 1)), np.eye(1))
     >>> {name: gradient.item() for name, gradient in fastnn.rnn_step_backward(np.ones((1, 1)), cache).items()}
     {'x': 0.0, 'h': 1.0, 'w_ih': 1.0, 'w_hh': 0.0}
     """
     check_choice(nonlinearity, tuple(_OPERATIONS), "nonlinearity")
     a, dtype = _operands(1, x=x, h=h, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
-    y = np.empty_like(a["h"])
-    _RNN_STEP[y.dtype](_OPERATIONS[nonlinearity], y, *a.values())
-    return y.astype(dtype, copy=False), _Step(a, y, nonlinearity, dtype)
+    states = _states(a["h"], 1, False, 2)
+    _RNN_STEP[states.dtype](_OPERATIONS[nonlinearity], states[1], *a.values())
+    cache = _Cache("rnn_step_forward", _as_sequence(a), (states,), None, False, nonlinearity, dtype)
+    return _last(states, 1, False, dtype), cache
 
 
 @quiet
@@ -179,8 +254,8 @@ def rnn_step_backward(dh, cache):
 
     Parameters
     ----------
-    dh : array_like (B, H)
-        The gradient of the state after the step.
+    dh : array_like (B, H) or None
+        The gradient of the state after the step; None is 0.
     cache
         What `rnn_step_forward` returned.
 
@@ -189,23 +264,18 @@ def rnn_step_backward(dh, cache):
     dict
         Arrays under "x", "h", "w_ih", "w_hh" and, where the biases were given, "b_ih", "b_hh":
         dpre = dh * f'(pre), dx = dpre @ w_ih, dh = dpre @ w_hh, dw_ih = dpre.T @ x, dw_hh = dpre.T @ h, db = sum(dpre).
+
+    Examples
+    --------
+    See `rnn_step_forward`.
     """
-    a, y, nonlinearity, dtype = _cache(cache, _Step, "rnn_step_forward")
-    dpre = np.empty_like(y)
-    _EVALUATE[y.dtype](
-        _BACKWARD_OPERATIONS[nonlinearity],
-        dpre.reshape(-1),
-        dense(as_gradient(dh, y.shape, y.dtype, "dh")).reshape(-1),
-        y.reshape(-1),
-    )
-    gradients = _linear_gradients(dpre, a["x"], a["h"], a)
-    gradients["h"] = np.empty_like(y)
-    _MATMUL[y.dtype](gradients["h"], dpre, a["w_hh"])
-    return _as(gradients, a, dtype)
+    return _as_step(_rnn_backward("rnn_step_forward", None, {"dh": dh}, cache))
 
 
 @quiet
-def rnn_forward(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, reverse=False, nonlinearity="tanh"):
+def rnn_forward(
+    x, h0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, reverse=False, need_grad=True, nonlinearity="tanh"
+):
     """Run a recurrent network over sequences: h_t = f(x_t @ w_ih.T + b_ih + h_(t-1) @ w_hh.T + b_hh).
 
     Parameters
@@ -222,6 +292,8 @@ def rnn_forward(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, revers
         The number of steps of each sequence, in any order, each from 0 to T; what x holds past them is not used.
     reverse : bool
         Walk from the end of each sequence to its start.
+    need_grad : bool
+        Whether a backward pass will follow; if not, the cache is None, and nothing is kept for it.
     nonlinearity : {"tanh", "relu"}
         The function f.
 
@@ -249,8 +321,6 @@ def rnn_forward(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, revers
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import fastnn
     >>> x = np.ones((3, 2, 1))
     >>> y, h_n, cache = fastnn.rnn_forward(
     ...     x, np.zeros((2, 1)), np.ones((1, 1)), np.ones((1, 1)), lengths=[3, 1], nonlinearity="relu"
@@ -269,21 +339,7 @@ def rnn_forward(x, h0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, revers
     """
     check_choice(nonlinearity, tuple(_OPERATIONS), "nonlinearity")
     a, dtype = _operands(1, x=x, h0=h0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
-    x, h0 = a["x"], a["h0"]
-    steps = len(x)
-    if lengths is not None:
-        lengths = check_lengths(lengths, steps, len(h0))
-        active = _active(lengths, steps)
-        a["x"] = x = np.where(active, x, 0)
-    states = np.empty((steps + 1, *h0.shape), x.dtype)
-    states[steps if reverse else 0] = h0
-    y, _, h_n = _after(states, reverse)
-    _MATMUL[x.dtype](_flat(y), _flat(x), a["w_ih"].T, _bias(a))
-    _RNN_FORWARD[x.dtype](_OPERATIONS[nonlinearity], states, a["w_hh"], lengths, bool(reverse))
-    if lengths is not None:
-        y = np.where(active, y, 0)
-    cache = _Sequence(a, states, lengths, bool(reverse), nonlinearity, dtype)
-    return y.astype(dtype, copy=False), h_n.astype(dtype), cache
+    return _rnn_forward(a, dtype, lengths, bool(reverse), need_grad, nonlinearity)
 
 
 @quiet
@@ -308,16 +364,408 @@ def rnn_backward(dy, dh_n, cache):
     ------
     TypeError, ValueError
         If a gradient has not the dtype or shape of its result.
+
+    Examples
+    --------
+    See `rnn_forward`.
     """
-    a, states, lengths, reverse, nonlinearity, dtype = _cache(cache, _Sequence, "rnn_forward")
-    y, before, _ = _after(states, reverse)
-    dh = np.array(as_gradient(dh_n, y.shape[1:], y.dtype, "dh_n"), order="C")
-    if dy is not None:
-        dy = dense(as_gradient(dy, y.shape, y.dtype, "dy"))
-        if lengths is not None:
-            dy = np.where(_active(lengths, len(y)), dy, 0)
-    dpre = np.empty_like(y)
-    _RNN_BACKWARD[y.dtype](_BACKWARD_OPERATIONS[nonlinearity], dpre, dh, dy, states, a["w_hh"], lengths, reverse)
-    gradients = _linear_gradients(_flat(dpre), _flat(a["x"]), _flat(before), a)
-    gradients["h0"] = dh
-    return _as(gradients, a, dtype)
+    return _rnn_backward("rnn_forward", dy, {"dh_n": dh_n}, cache)
+
+
+# --- lstm ------------------------------------------------------------------------------------------------------------
+def _lstm_forward(a, dtype, lengths, reverse, need_grad):
+    lengths, steps, batch, hidden = _prepare(a, lengths)
+    states = _states(a["h0"], steps, reverse, steps + 1)
+    cells = _states(a["c0"], steps, reverse, steps + 1 if need_grad else 2)
+    gates = np.empty((steps, batch, 4 * hidden), states.dtype) if need_grad else None
+    bias = _bias(a["b_ih"], a["b_hh"])
+    _LSTM_FORWARD[states.dtype](states, cells, gates, a["x"], a["w_ih"], a["w_hh"], bias, lengths, reverse)
+    cache = _Cache("lstm_forward", a, (states, cells, gates), lengths, reverse, None, dtype) if need_grad else None
+    return *_finish(states, steps, lengths, reverse, dtype), _last(cells, steps, reverse, dtype), cache
+
+
+def _lstm_backward(maker, dy, dfinal, cache):
+    a, arrays, lengths, reverse, _, dtype = _checked(cache, maker)
+    gradients, bias, dy = _room(a, dy, dfinal, lengths, 4)
+    _LSTM_BACKWARD[bias.dtype](*gradients.values(), bias, dy, *arrays, a["x"], a["w_ih"], a["w_hh"], lengths, reverse)
+    return _named(gradients, bias, bias.copy(), a, dtype)
+
+
+def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
+    """Return the states h and c after one step of long short-term memory.
+
+    With (i, f, g, o) = x @ w_ih.T + b_ih + h @ w_hh.T + b_hh: c' = sigmoid(f) * c + sigmoid(i) * tanh(g) and
+    h' = sigmoid(o) * tanh(c').
+
+    Parameters
+    ----------
+    x : array_like (B, I)
+        The input.
+    h, c : array_like (B, H)
+        The state before: hidden and cell.
+    w_ih, w_hh : array_like (4 * H, I), (4 * H, H)
+        The weights of the gates, in the order i, f, g, o.
+    b_ih, b_hh : array_like (4 * H,), optional
+        The biases; the sum of both counts.
+
+    Returns
+    -------
+    h, c : ndarray (B, H)
+        New arrays, of the common dtype of the arguments; float64 for integers and bool.
+
+    Raises
+    ------
+    TypeError
+        If an array is complex or holds objects.
+    ValueError
+        If a shape does not fit.
+
+    Notes
+    -----
+    Hochreiter and Schmidhuber (1997), with the forget gate of Gers et al. (2000). Names, shapes, the two biases and
+    the order of the gates are those of PyTorch's `LSTMCell`.
+
+    Examples
+    --------
+    >>> h, c = fastnn.lstm_step([[0.0]], [[0.0]], [[1.0]], np.zeros((4, 1)), np.zeros((4, 1)), [0, 100, 0, 100])
+    >>> c, h.round(4)
+    (array([[1.]]), array([[0.7616]]))
+    """
+    try:
+        y, c_new, gates = np.empty(h.shape, h.dtype), np.empty(h.shape, h.dtype), np.empty((len(h), len(w_hh)), h.dtype)
+        _LSTM_STEP[h.dtype](y, c_new, gates, x, h, c, w_ih, w_hh, b_ih, b_hh)
+        return y, c_new
+    except _NOT_READY:
+        return lstm_step_forward(x, h, c, w_ih, w_hh, b_ih, b_hh)[:2]
+
+
+@quiet
+def lstm_step_forward(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
+    """Return the states after one step as `lstm_step` does, and a cache for `lstm_step_backward`.
+
+    The cache refers to the arguments, which must not change until the backward pass.
+
+    Returns
+    -------
+    h, c : ndarray (B, H)
+    cache
+
+    Examples
+    --------
+    >>> one = np.ones((1, 1))
+    >>> h, c, cache = fastnn.lstm_step_forward(one, one, one, np.zeros((4, 1)), np.zeros((4, 1)))
+    >>> fastnn.lstm_step_backward(None, one, cache)["c"]
+    array([[0.5]])
+    """
+    a, dtype = _operands(4, x=x, h=h, c=c, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
+    states, cells = _states(a["h"], 1, False, 2), _states(a["c"], 1, False, 2)
+    gates = np.empty((1, len(a["h"]), len(a["w_hh"])), states.dtype)
+    _LSTM_STEP[states.dtype](states[1], cells[1], gates[0], *a.values())
+    cache = _Cache("lstm_step_forward", _as_sequence(a), (states, cells, gates), None, False, None, dtype)
+    return _last(states, 1, False, dtype), _last(cells, 1, False, dtype), cache
+
+
+@quiet
+def lstm_step_backward(dh, dc, cache):
+    """Return the gradients of the arguments of `lstm_step_forward`, by name.
+
+    Parameters
+    ----------
+    dh, dc : array_like (B, H) or None
+        The gradients of the states after the step; None is 0.
+    cache
+        What `lstm_step_forward` returned.
+
+    Returns
+    -------
+    dict
+        Arrays under "x", "h", "c", "w_ih", "w_hh" and, where the biases were given, "b_ih", "b_hh".
+
+    Examples
+    --------
+    See `lstm_step_forward`.
+    """
+    return _as_step(_lstm_backward("lstm_step_forward", None, {"dh": dh, "dc": dc}, cache))
+
+
+@quiet
+def lstm_forward(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, reverse=False, need_grad=True):
+    """Run long short-term memory over sequences; each step is that of `lstm_step`.
+
+    Parameters
+    ----------
+    x : array_like (T, B, I)
+        The inputs, time first.
+    h0, c0 : array_like (B, H)
+        The initial state: hidden and cell.
+    w_ih, w_hh, b_ih, b_hh
+        As in `lstm_step`.
+    lengths, reverse, need_grad
+        As in `rnn_forward`.
+
+    Returns
+    -------
+    y : ndarray (T, B, H)
+        h after each step, aligned with x; 0 past the length of a sequence.
+    h_n, c_n : ndarray (B, H)
+        The last state of each sequence.
+    cache
+        For `lstm_backward`. It refers to the arguments and to y, which must not change until then.
+
+    Raises
+    ------
+    TypeError
+        If an array is complex or holds objects, or the lengths are not integers.
+    ValueError
+        If a shape does not fit, or a length is out of range.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> w_ih, w_hh = rng.normal(size=(16, 3)), rng.normal(size=(16, 4))
+    >>> state = np.zeros((2, 4))
+    >>> y, h_n, c_n, cache = fastnn.lstm_forward(rng.normal(size=(5, 2, 3)), state, state, w_ih, w_hh)
+    >>> y.shape, bool((h_n == y[-1]).all())
+    ((5, 2, 4), True)
+    >>> list(fastnn.lstm_backward(y, None, None, cache))
+    ['x', 'h0', 'c0', 'w_ih', 'w_hh']
+    """
+    a, dtype = _operands(4, x=x, h0=h0, c0=c0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
+    return _lstm_forward(a, dtype, lengths, bool(reverse), need_grad)
+
+
+@quiet
+def lstm_backward(dy, dh_n, dc_n, cache):
+    """Return the gradients of the arguments of `lstm_forward`, by name: back-propagation through time.
+
+    Parameters
+    ----------
+    dy : array_like (T, B, H) or None
+        The gradient of y, not used past the lengths; None is 0.
+    dh_n, dc_n : array_like (B, H) or None
+        The gradients of the last states, on top of what dy says of h_n; None is 0.
+    cache
+        What `lstm_forward` returned.
+
+    Returns
+    -------
+    dict
+        Arrays under "x", "h0", "c0", "w_ih", "w_hh" and, where the biases were given, "b_ih", "b_hh".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a gradient has not the dtype or shape of its result.
+
+    Examples
+    --------
+    See `lstm_forward`.
+    """
+    return _lstm_backward("lstm_forward", dy, {"dh_n": dh_n, "dc_n": dc_n}, cache)
+
+
+# --- gru -------------------------------------------------------------------------------------------------------------
+def _gru_forward(a, dtype, lengths, reverse, need_grad, reset_after):
+    lengths, steps, batch, hidden = _prepare(a, lengths)
+    b_hh, b_hn = a["b_hh"], None
+    if reset_after and b_hh is not None:  # the bias of n is added within the reset gate
+        b_hh, b_hn = b_hh.copy(), b_hh[2 * hidden :]
+        b_hh[2 * hidden :] = 0
+    states = _states(a["h0"], steps, reverse, steps + 1)
+    gates, of_h = (np.empty((steps, batch, n * hidden), states.dtype) if need_grad else None for n in (3, 1))
+    bias = _bias(a["b_ih"], b_hh)
+    _GRU_FORWARD[states.dtype](
+        states, gates, of_h, a["x"], a["w_ih"], a["w_hh"], bias, b_hn, reset_after, lengths, reverse
+    )
+    cache = _Cache("gru_forward", a, (states, gates, of_h), lengths, reverse, reset_after, dtype) if need_grad else None
+    return *_finish(states, steps, lengths, reverse, dtype), cache
+
+
+def _gru_backward(maker, dy, dfinal, cache):
+    a, arrays, lengths, reverse, reset_after, dtype = _checked(cache, maker)
+    gradients, bias, dy = _room(a, dy, dfinal, lengths, 3 + reset_after)
+    _GRU_BACKWARD[bias.dtype](
+        *gradients.values(), bias, dy, *arrays, a["x"], a["w_ih"], a["w_hh"], reset_after, lengths, reverse
+    )
+    rz, n = 2 * a["h0"].shape[1], 3 * a["h0"].shape[1]  # with the reset after the product b_hn has its own gradient
+    b_hh = np.concatenate([bias[:rz], bias[n:]]) if reset_after else bias.copy()
+    return _named(gradients, bias[:n], b_hh, a, dtype)
+
+
+def gru_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, reset_after=True):
+    """Return the state after one step of a gated recurrent unit.
+
+    With the three parts of x @ w_ih.T + b_ih written x_r, x_z, x_n and w_hh, b_hh cut alike:
+    r = sigmoid(x_r + h @ w_hr.T + b_hr), z = sigmoid(x_z + h @ w_hz.T + b_hz),
+    n = tanh(x_n + r * (h @ w_hn.T + b_hn)), or tanh(x_n + (r * h) @ w_hn.T + b_hn) where the reset comes before the
+    product, and h' = (1 - z) * n + z * h.
+
+    Parameters
+    ----------
+    x : array_like (B, I)
+        The input.
+    h : array_like (B, H)
+        The state before.
+    w_ih, w_hh : array_like (3 * H, I), (3 * H, H)
+        The weights, in the order r, z, n.
+    b_ih, b_hh : array_like (3 * H,), optional
+        The biases.
+    reset_after : bool
+        Whether the reset gate comes after the product with w_hn: so in PyTorch and cuDNN. Before it: so in the paper.
+        The two are not equivalent; weights trained for one do not serve the other.
+
+    Returns
+    -------
+    ndarray (B, H)
+        A new array, of the common dtype of the arguments; float64 for integers and bool.
+
+    Raises
+    ------
+    TypeError
+        If an array is complex or holds objects.
+    ValueError
+        If a shape does not fit.
+
+    Notes
+    -----
+    Cho et al. (2014). Names, shapes, the two biases and the order of the gates are those of PyTorch's `GRUCell`. Some
+    texts, "Deep Learning from Scratch" among them, have z and 1 - z change places.
+
+    Examples
+    --------
+    >>> x, h, w = np.zeros((1, 1)), np.ones((1, 1)), np.zeros((3, 1))
+    >>> fastnn.gru_step(x, h, w, w)  # both gates half open, n = 0
+    array([[0.5]])
+    """
+    try:
+        y, gates, of_h = np.empty(h.shape, h.dtype), np.empty((len(h), len(w_hh)), h.dtype), np.empty(h.shape, h.dtype)
+        _GRU_STEP[h.dtype](y, gates, of_h, x, h, w_ih, w_hh, b_ih, b_hh, reset_after)
+        return y
+    except _NOT_READY:
+        return gru_step_forward(x, h, w_ih, w_hh, b_ih, b_hh, reset_after=reset_after)[0]
+
+
+@quiet
+def gru_step_forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, reset_after=True):
+    """Return the state after one step as `gru_step` does, and a cache for `gru_step_backward`.
+
+    The cache refers to the arguments, which must not change until the backward pass.
+
+    Returns
+    -------
+    h : ndarray (B, H)
+    cache
+
+    Examples
+    --------
+    >>> x, h, w = np.zeros((1, 1)), np.ones((1, 1)), np.zeros((3, 1))
+    >>> h, cache = fastnn.gru_step_forward(x, h, w, w)
+    >>> fastnn.gru_step_backward(np.ones((1, 1)), cache)["h"]
+    array([[0.5]])
+    """
+    a, dtype = _operands(3, x=x, h=h, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
+    states = _states(a["h"], 1, False, 2)
+    gates, of_h = np.empty((1, len(a["h"]), len(a["w_hh"])), states.dtype), np.empty_like(a["h"][None])
+    _GRU_STEP[states.dtype](states[1], gates[0], of_h[0], *a.values(), reset_after)
+    cache = _Cache("gru_step_forward", _as_sequence(a), (states, gates, of_h), None, False, bool(reset_after), dtype)
+    return _last(states, 1, False, dtype), cache
+
+
+@quiet
+def gru_step_backward(dh, cache):
+    """Return the gradients of the arguments of `gru_step_forward`, by name.
+
+    Parameters
+    ----------
+    dh : array_like (B, H) or None
+        The gradient of the state after the step; None is 0.
+    cache
+        What `gru_step_forward` returned.
+
+    Returns
+    -------
+    dict
+        Arrays under "x", "h", "w_ih", "w_hh" and, where the biases were given, "b_ih", "b_hh".
+
+    Examples
+    --------
+    See `gru_step_forward`.
+    """
+    return _as_step(_gru_backward("gru_step_forward", None, {"dh": dh}, cache))
+
+
+@quiet
+def gru_forward(
+    x, h0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, reverse=False, need_grad=True, reset_after=True
+):
+    """Run gated recurrent units over sequences; each step is that of `gru_step`.
+
+    Parameters
+    ----------
+    x : array_like (T, B, I)
+        The inputs, time first.
+    h0 : array_like (B, H)
+        The initial state.
+    w_ih, w_hh, b_ih, b_hh, reset_after
+        As in `gru_step`.
+    lengths, reverse, need_grad
+        As in `rnn_forward`.
+
+    Returns
+    -------
+    y : ndarray (T, B, H)
+        The state after each step, aligned with x; 0 past the length of a sequence.
+    h_n : ndarray (B, H)
+        The last state of each sequence.
+    cache
+        For `gru_backward`. It refers to the arguments and to y, which must not change until then.
+
+    Raises
+    ------
+    TypeError
+        If an array is complex or holds objects, or the lengths are not integers.
+    ValueError
+        If a shape does not fit, or a length is out of range.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> w_ih, w_hh = rng.normal(size=(12, 3)), rng.normal(size=(12, 4))
+    >>> y, h_n, cache = fastnn.gru_forward(rng.normal(size=(5, 2, 3)), np.zeros((2, 4)), w_ih, w_hh, lengths=[3, 5])
+    >>> bool((h_n == [y[2, 0], y[4, 1]]).all())
+    True
+    >>> list(fastnn.gru_backward(y, None, cache))
+    ['x', 'h0', 'w_ih', 'w_hh']
+    """
+    a, dtype = _operands(3, x=x, h0=h0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
+    return _gru_forward(a, dtype, lengths, bool(reverse), need_grad, bool(reset_after))
+
+
+@quiet
+def gru_backward(dy, dh_n, cache):
+    """Return the gradients of the arguments of `gru_forward`, by name: back-propagation through time.
+
+    Parameters
+    ----------
+    dy : array_like (T, B, H) or None
+        The gradient of y, not used past the lengths; None is 0.
+    dh_n : array_like (B, H) or None
+        The gradient of the last state, on top of what dy says of it; None is 0.
+    cache
+        What `gru_forward` returned.
+
+    Returns
+    -------
+    dict
+        Arrays under "x", "h0", "w_ih", "w_hh" and, where the biases were given, "b_ih", "b_hh".
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a gradient has not the dtype or shape of its result.
+
+    Examples
+    --------
+    See `gru_forward`.
+    """
+    return _gru_backward("gru_forward", dy, {"dh_n": dh_n}, cache)
