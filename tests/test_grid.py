@@ -21,8 +21,9 @@ ROOMS = {
     "benchmarks": "bench_{}.py",
 }
 IN_NUMPY = {"regularization"}  # what NumPy does as well as a kernel could: no kernel, and ops is the reference
-ON_GEMM = {("csrc", "recurrent")}  # its C is a product and the activations
-COMPOSED = {"rnn_step_forward", "rnn_step_backward"}  # out of the kernels of a step, a product and an activation
+STEPS = {
+    f"{cell}_step_{way}" for cell in bench.CELLS for way in ("forward", "backward")
+}  # a step, kept; one walked back
 FAMILIES = sorted(path.stem for path in (ROOT / "src/fastnn/ops").glob("[!_]*.py"))
 NAMES = {name: family for family in FAMILIES for name in importlib.import_module(f"fastnn.ops.{family}").__all__}
 
@@ -30,7 +31,7 @@ NAMES = {name: family for family in FAMILIES for name in importlib.import_module
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_in_every_room(family):
     rooms = [room for room in ROOMS if family not in IN_NUMPY or room not in ("src/fastnn/_kernels", "csrc")]
-    files = [ROOT / room / ROOMS[room].format("gemm" if (room, family) in ON_GEMM else family) for room in rooms]
+    files = [ROOT / room / ROOMS[room].format(family) for room in rooms]
     assert [file for file in files if not file.exists()] == []
     if family not in IN_NUMPY:
         assert (ROOT / "src/fastnn/_kernels" / f"{family}.pyi").exists()
@@ -57,7 +58,7 @@ def test_the_twins_have_the_same_names(family):
 @pytest.mark.parametrize("name", [name for name in NAMES if NAMES[name] not in IN_NUMPY and name != "saved_for"])
 def test_the_kernel_has_the_same_name(name):
     kernels = importlib.import_module(f"fastnn._kernels.{NAMES[name]}")
-    assert name in getattr(kernels, "OPS", COMPOSED) or callable(getattr(kernels, name, None))
+    assert name in getattr(kernels, "OPS", STEPS) or callable(getattr(kernels, name, None))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -141,31 +142,41 @@ def updates():
 
 
 def recurrent():
-    x, h, dh, *weights = normal((3, 2), (3, 5), (3, 5), (5, 2), (5, 5), (5,), (5,))
-    xs, dy = normal((4, 3, 2), (4, 3, 5))
-    lengths, names = [4, 0, 2], ("x", "h", "w_ih", "w_hh", "b_ih", "b_hh")
+    for cell, (gates, state) in bench.CELLS.items():
+        yield from recurrent_cell(cell, gates, state)
+
+
+def recurrent_cell(cell, gates, state):
+    initial, final = normal(*[(3, 5)] * len(state)), normal(*[(3, 5)] * len(state))
+    x, xs, dy, *weights = normal(
+        (3, 2), (4, 3, 2), (4, 3, 5), (5 * gates, 2), (5 * gates, 5), (5 * gates,), (5 * gates,)
+    )
+    lengths = [4, 0, 2]
 
     def step(F, *arrays):
-        y, cache = F.rnn_step_forward(*arrays)
-        return y, F.rnn_step_backward(dh.astype(y.dtype), cache)
+        *after, cache = getattr(F, f"{cell}_step_forward")(*arrays)
+        return *after, getattr(F, f"{cell}_step_backward")(*(cast(d, after[0].dtype) for d in final), cache)
 
     def sequence(F, *arrays):
-        y, h_n, cache = F.rnn_forward(*arrays, lengths=lengths, reverse=True)
-        return y, h_n, F.rnn_backward(dy.astype(y.dtype), dh.astype(y.dtype), cache)
+        y, *last, cache = getattr(F, f"{cell}_forward")(*arrays, lengths=lengths, reverse=True)
+        return y, *last, getattr(F, f"{cell}_backward")(*(cast(d, y.dtype) for d in (dy, *final)), cache)
 
-    def check_step(*arrays):
-        y, gradients = step(fastnn, *arrays)
-        return (dh * y).sum(), tuple(gradients[name] for name in names)
+    def checked(run, weighed):
+        def check(*arrays):
+            *results, gradients = run(fastnn, *arrays)
+            value = sum((d * result).sum() for d, result in zip(weighed, results, strict=True))
+            return value, tuple(gradients.values())
 
-    def check_sequence(*arrays):
-        y, h_n, gradients = sequence(fastnn, *arrays)
-        return (dy * y).sum() + (dh * h_n).sum(), tuple(gradients[name] for name in ("x", "h0", *names[2:]))
+        return check
 
-    yield "rnn_step", lambda F, *arrays: F.rnn_step(*arrays), [x, h, *weights], None
-    yield "rnn_step_forward", step, [x, h, *weights], (check_step, [x, h, *weights])
-    yield "rnn_step_backward", step, [x, h, *weights], (check_step, [x, h, *weights])
-    yield "rnn_forward", sequence, [xs, h, *weights], (check_sequence, [xs, h, *weights])
-    yield "rnn_backward", sequence, [xs, h, *weights], (check_sequence, [xs, h, *weights])
+    of_step, of_sequence = [x, *initial, *weights], [xs, *initial, *weights]
+    check = checked(step, final), of_step
+    yield f"{cell}_step", lambda F, *arrays: getattr(F, f"{cell}_step")(*arrays), of_step, None
+    yield f"{cell}_step_forward", step, of_step, check
+    yield f"{cell}_step_backward", step, of_step, check
+    check = checked(sequence, (dy, *final)), of_sequence
+    yield f"{cell}_forward", sequence, of_sequence, check
+    yield f"{cell}_backward", sequence, of_sequence, check
 
 
 def embedding():

@@ -12,6 +12,7 @@ import numpy as np
 
 from fastnn import reference, tuned_numpy
 from fastnn._backend import functions
+from fastnn._kernels import gemm
 
 SIZES = {"float32": (16, 16_384), "float64": (16_384,)}
 SHORT = (
@@ -90,7 +91,8 @@ def limit(row):
     if not row.products:
         return (row.limit, row.variables() | {"np": np}), 1
     a, b, c = np.random.default_rng(0).standard_normal((3, PRODUCT, PRODUCT)).astype(row.dtype)
-    return ("matmul(a, b, c)", {"matmul": np.matmul, "a": a, "b": b, "c": c}), row.products / PRODUCT**3
+    matmul = gemm.matmul["float" if row.dtype == "float32" else "double"]  # it comes nearest to the peak
+    return ("matmul(c, a, b)", {"matmul": matmul, "a": a, "b": b, "c": c}), row.products / PRODUCT**3
 
 
 def rows(family):
@@ -200,27 +202,37 @@ SEQUENCES = ((35, 20, 200, 200), (35, 32, 512, 512), (100, 64, 128, 128), (100, 
 STEPS = ((1, 64, 64), (1, 128, 128), (32, 128, 128))
 
 
+CELLS = {"rnn": (1, "h"), "lstm": (4, "hc"), "gru": (3, "h")}  # gates, arrays of the state
+
+
 def _recurrent():
-    arguments = "x, h, w_ih, w_hh, b_ih, b_hh"
-    forward, back = f"y, h_n, cache = F.rnn_forward({arguments})", "gradients = F.rnn_backward(dy, None, cache)"
-    for size in SEQUENCES:
-        yield _recurrent_row("rnn_forward", size, forward, "y, h_n", 1)
-        yield _recurrent_row("rnn_training", size, f"{forward}; {back}", "y, gradients", 3)
-    forward, back = f"y, cache = F.rnn_step_forward({arguments})", "gradients = F.rnn_step_backward(dy, cache)"
-    for size in STEPS:
-        yield _recurrent_row("rnn_step", size, f"y = F.rnn_step({arguments})", "y", 1)
-        yield _recurrent_row("rnn_step_training", size, f"{forward}; {back}", "y, gradients", 3)
+    for cell, (gates, state) in CELLS.items():
+        arguments = ", ".join(["x", *state, "w_ih, w_hh, b_ih, b_hh"])
+        final = "".join(f", {array}_n" for array in state)
+        nones = ", None" * len(state)
+        forward = f"y{final}, cache = F.{cell}_forward({arguments})"
+        back = f"gradients = F.{cell}_backward(dy{nones}, cache)"
+        for size in SEQUENCES:
+            yield _recurrent_row(f"{cell}_forward", gates, state, size, forward, f"y{final}", 1)
+            yield _recurrent_row(f"{cell}_training", gates, state, size, f"{forward}; {back}", "y, gradients", 3)
+        rest = final.removeprefix(", h_n")
+        forward = f"y{rest}, cache = F.{cell}_step_forward({arguments})"
+        back = f"gradients = F.{cell}_step_backward(dy{nones.removeprefix(', None')}, cache)"
+        step = f"y{rest} = F.{cell}_step({arguments})"
+        for size in STEPS:
+            yield _recurrent_row(f"{cell}_step", gates, state, size, step, f"y{rest}", 1)
+            yield _recurrent_row(f"{cell}_step_training", gates, state, size, f"{forward}; {back}", "y, gradients", 3)
 
 
-def _recurrent_row(name, size, statement, results, passes):
+def _recurrent_row(name, gates, state, size, statement, results, passes):
     *steps, batch, inputs, hidden = size
     shapes = {
         "x": (*steps, batch, inputs),
-        "h": (batch, hidden),
-        "w_ih": (hidden, inputs),
-        "w_hh": (hidden, hidden),
-        "b_ih": (hidden,),
-        "b_hh": (hidden,),
+        **dict.fromkeys(state, (batch, hidden)),
+        "w_ih": (gates * hidden, inputs),
+        "w_hh": (gates * hidden, hidden),
+        "b_ih": (gates * hidden,),
+        "b_hh": (gates * hidden,),
         "dy": (*steps, batch, hidden),
     }
 
@@ -231,7 +243,7 @@ def _recurrent_row(name, size, statement, results, passes):
             v[key] /= hidden**0.5
         return v
 
-    products = passes * math.prod(size) * (inputs + hidden) // inputs
+    products = passes * gates * math.prod(size) * (inputs + hidden) // inputs
     return Row("recurrent", name, "float32", "x".join(map(str, size)), statement, results, draw, products=products)
 
 
