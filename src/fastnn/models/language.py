@@ -134,7 +134,7 @@ class CharLM(nn.Module):
         hidden_size=256,
         num_layers=1,
         embedding_size=64,
-        dropout=0.35,
+        dropout=0.5,
         *,
         rng=None,
         dtype=np.float32,
