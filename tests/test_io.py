@@ -30,6 +30,9 @@ MODULES = {
     "linear": nn.Linear(6, 5, bias=False, rng=0),
     "float64": nn.Linear(6, 5, rng=0, dtype=np.float64),
     "rnn": nn.RNN(6, 3, 2, nonlinearity="relu", bias=False, bidirectional=True, batch_first=True, dropout=0.5, rng=0),
+    "lstm": nn.LSTM(6, 3, 2, residual=True, rng=0),
+    "gru": nn.GRU(6, 3, reset_after=False, rng=0),
+    "residual": nn.Sequential(nn.Residual(nn.Linear(6, 6, rng=0)), nn.Pool("max", batch_first=True)),
     "sequential": nn.Sequential(
         nn.Linear(6, 4, rng=0), nn.Activation("leaky_relu", negative_slope=0.2), nn.Dropout(0.1), nn.RNN(4, 2, rng=1)
     ),

@@ -525,7 +525,7 @@ def test_constructors_refuse_nonsense():
             mlp().astype(wrong)
         with pytest.raises(TypeError, match="expected float32 or float64"):
             nn.Parameter(np.ones(2, wrong))
-    with pytest.raises(ValueError, match="nonlinearity is 'sigmoid', expected 'tanh' or 'relu'"):
+    with pytest.raises(ValueError, match="nonlinearity is 'sigmoid', expected one of 'tanh', 'relu'"):
         nn.RNN(2, 2, nonlinearity="sigmoid")
 
 

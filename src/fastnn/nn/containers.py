@@ -1,8 +1,10 @@
-"""Layers made of layers: Sequential."""
+"""Layers made of layers: Sequential and Residual."""
 
-from fastnn.nn.module import Module
+import numpy as np
 
-__all__ = ["Sequential"]
+from fastnn.nn.module import Module, complaint
+
+__all__ = ["Residual", "Sequential"]
 
 
 class Sequential(Module):
@@ -84,3 +86,54 @@ class Sequential(Module):
             return dy
 
         return x, back
+
+
+class Residual(Module):
+    """y = x + f(x), for a layer f whose outputs have the shape of its inputs.
+
+    Of a recurrent layer, which returns (y, state), y counts; `lengths` goes to a layer that takes it.
+
+    Parameters
+    ----------
+    layer : Module
+
+    Notes
+    -----
+    He et al. (2015), "Deep residual learning for image recognition".
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> block = Residual(nn.Sequential(nn.Linear(3, 8, rng=0), nn.Activation("relu"), nn.Linear(8, 3, rng=1)))
+    >>> x = np.ones((2, 3), np.float32)
+    >>> bool((block(x) == x + block.layer(x)).all())
+    True
+    >>> list(block.state_dict())
+    ['layer.0.weight', 'layer.0.bias', 'layer.2.weight', 'layer.2.bias']
+    """
+
+    def __init__(self, layer):
+        if not isinstance(layer, Module):
+            raise TypeError(f"layer is {layer!r}, expected a Module")
+        self.layer = layer
+        self.takes_lengths = layer.takes_lengths
+
+    def __call__(self, x, **lengths):
+        y = self.layer(x, **lengths)
+        return self._sum(x, y[0] if self.layer.returns_state else y)
+
+    def vjp(self, x, *, training=True, **lengths):
+        y, pull = self.layer.vjp(x, training=training, **lengths)
+        returns_state = self.layer.returns_state
+
+        def back(dy):
+            dx = pull(dy)[0] if returns_state else pull(dy)
+            return None if dx is None else dx + dy
+
+        return self._sum(x, y[0] if returns_state else y), back
+
+    def _sum(self, x, y):
+        x = np.asarray(x)
+        if x.shape != y.shape:
+            raise complaint(self, f"the layer turned {x.shape} into {y.shape}, expected the same shape")
+        return x.astype(y.dtype, copy=False) + y

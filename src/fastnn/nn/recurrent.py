@@ -1,4 +1,4 @@
-"""Recurrent layers: RNN over sequences, RNNCell for one step.
+"""Recurrent layers: RNN, GRU and LSTM over sequences, their cells for one step, and Pool over time.
 
 A kind of cell names its gates, the arrays of its state, and the family of fastnn's functions (`rnn_forward`, ...).
 All else, that is layers, directions, dropout, the order of axes and PyTorch's names, is common to the kinds.
@@ -7,24 +7,30 @@ All else, that is layers, directions, dropout, the order of axes and PyTorch's n
 import numpy as np
 
 from fastnn._backend import functions as F
+from fastnn._checks import check_choice, check_lengths
 from fastnn.nn.module import Module, Parameter, complaint, positive, real_array, real_dtype
 
-__all__ = ["RNN", "RNNCell"]
+__all__ = ["GRU", "LSTM", "RNN", "GRUCell", "LSTMCell", "Pool", "RNNCell"]
 
 # the functions' names of the weights -> PyTorch's
 _NAMES = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+
+quiet = np.errstate(all="ignore")
 
 
 class _Kind(Module):
     """A kind of cell: its weights, its state, its functions."""
 
-    kind = "rnn"
+    kind = ""  # what its functions' names begin with
     gates = 1
     states = "h"  # one letter an array
 
     def _options(self):
         """Return the keyword arguments of the kind's functions."""
         return {}
+
+    def _function(self, name):
+        return getattr(F, f"{self.kind}_{name}")
 
     def _add_weights(self, suffix, input_size, rng, dtype):
         """Add the parameters of one cell, drawn from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))."""
@@ -45,7 +51,7 @@ class _Kind(Module):
         arrays = state if len(self.states) > 1 else [state]
         if len(arrays) != len(self.states):
             raise complaint(self, f"state holds {len(arrays)} arrays, expected {len(self.states)}")
-        arrays = [real_array(array, dtype, "state") for array in arrays]
+        arrays = [np.zeros(shape, dtype) if array is None else real_array(array, dtype, "state") for array in arrays]
         for array in arrays:
             if array.shape != shape:
                 raise complaint(self, f"state has shape {array.shape}, expected {shape}")
@@ -54,6 +60,40 @@ class _Kind(Module):
     def _packed(self, arrays):
         """Return the arrays of a state as callers know it: a tuple only if there are several."""
         return tuple(arrays) if len(self.states) > 1 else arrays[0]
+
+
+class _Plain(_Kind):
+    kind = "rnn"
+
+    def _options(self):
+        return {"nonlinearity": self.nonlinearity}
+
+    def _choose(self, nonlinearity, init):
+        check_choice(nonlinearity, ("tanh", "relu"), "nonlinearity")
+        check_choice(init, ("uniform", "identity"), "init")
+        self.nonlinearity, self.init = nonlinearity, init
+
+    def _add_weights(self, suffix, input_size, rng, dtype):
+        super()._add_weights(suffix, input_size, rng, dtype)
+        if self.init == "identity":
+            cell = self._cell(suffix)
+            cell["w_hh"].value[...] = np.eye(self.hidden_size)
+            for name in cell.keys() & {"b_ih", "b_hh"}:
+                cell[name].value[...] = 0
+
+
+class _Gated(_Kind):
+    kind = "gru"
+    gates = 3
+
+    def _options(self):
+        return {"reset_after": self.reset_after}
+
+
+class _LongShort(_Kind):
+    kind = "lstm"
+    gates = 4
+    states = "hc"
 
 
 class Recurrent(_Kind):
@@ -72,6 +112,7 @@ class Recurrent(_Kind):
         batch_first=False,
         dropout=0.0,
         bidirectional=False,
+        residual=False,
         rng=None,
         dtype=np.float32,
     ):
@@ -79,10 +120,12 @@ class Recurrent(_Kind):
         self.hidden_size = positive("hidden_size", hidden_size)
         self.num_layers = positive("num_layers", num_layers)
         self.bias, self.batch_first, self.bidirectional = bool(bias), bool(batch_first), bool(bidirectional)
+        self.residual = bool(residual)
         if not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout}, expected a probability from 0 to 1")
-        if dropout and self.num_layers == 1:
-            raise ValueError(f"dropout is {dropout}, but it works between layers, and num_layers is 1")
+        for name, value in (("dropout", dropout), ("residual", residual)):
+            if value and self.num_layers == 1:
+                raise ValueError(f"{name} is {value}, but it works between layers, and num_layers is 1")
         self.dropout = float(dropout)
         self._rng, dtype = np.random.default_rng(rng), real_dtype(dtype)
         self._directions = ["", "_reverse"][: 1 + self.bidirectional]
@@ -91,63 +134,76 @@ class Recurrent(_Kind):
             for direction in self._directions:
                 self._add_weights(f"_l{layer}{direction}", size, self._rng, dtype)
 
-    def vjp(self, x, state=None, lengths=None, *, training=True):
-        integers, dtype = np.asarray(x).dtype.kind != "f", self.weight_ih_l0.value.dtype
-        x = real_array(x, dtype)
-        if x.ndim != 3 or x.shape[2] != self.input_size:
-            axes = "batch, time" if self.batch_first else "time, batch"
-            raise complaint(self, f"x has shape {x.shape}, expected ({axes}, {self.input_size})")
-        y = x.swapaxes(0, 1) if self.batch_first else x
-        n_cells = self.num_layers * len(self._directions)
-        initial = self._initial(state, (n_cells, y.shape[1], self.hidden_size), dtype)
-        final = [np.empty_like(array) for array in initial]
-        pullbacks, masks = [], []
-        for layer in range(self.num_layers):
-            thin = layer and self.dropout and training
-            y, mask = F.dropout(y, self.dropout, self._rng) if thin else (y, None)
-            y, pull = self._layer(layer, y, lengths, initial, final)
-            pullbacks.append(pull)
-            masks.append(mask)
-        if self.batch_first:
-            y = y.swapaxes(0, 1)
-        shape = y.shape
+    def __call__(self, x, state=None, lengths=None):
+        return self._run(x, state, lengths, False, False)[0]
 
-        @np.errstate(all="ignore")
+    def vjp(self, x, state=None, lengths=None, *, training=True):
+        integers = np.asarray(x).dtype.kind != "f"
+        (y, final), pullbacks = self._run(x, state, lengths, training, True)
+        shape, dtype = y.shape, y.dtype
+        state_shape = (self.num_layers * len(self._directions), shape[1 - self.batch_first], self.hidden_size)
+
+        @quiet
         def back(dy, dstate=None):
             if dy is not None:
                 dy = real_array(dy, dtype, "dy")
                 if dy.shape != shape:
                     raise complaint(self, f"dy has shape {dy.shape}, expected {shape}")
-                if self.batch_first:
-                    dy = dy.swapaxes(0, 1)
-            dfinal = [[None] * n_cells] * len(initial)
+                dy = self._time_first(dy)
+            dfinal = [[None] * state_shape[0]] * len(self.states)
             if dstate is not None:
-                dfinal = self._initial(dstate, initial[0].shape, dtype)
-            dinitial = [np.empty_like(array) for array in initial]
-            for pull, mask in zip(reversed(pullbacks), reversed(masks), strict=True):
-                dy = pull(dy, dfinal, dinitial)
+                dfinal = self._initial(dstate, state_shape, dtype)
+            dinitial = [np.empty(state_shape, dtype) for _ in self.states]
+            for layer, (pull, mask) in reversed(list(enumerate(pullbacks))):
+                dx = pull(dy, dfinal, dinitial)
                 if mask is not None:
-                    dy = F.dropout_backward(dy, mask, self.dropout)
-            dx = None if integers else dy.swapaxes(0, 1) if self.batch_first else dy
-            return dx, self._packed(dinitial)
+                    dx = F.dropout_backward(dx, mask, self.dropout)
+                dy = dx + dy if self.residual and layer and dy is not None else dx
+            return None if integers else self._time_first(dy), self._packed(dinitial)
 
-        return (y, self._packed(final)), back
+        return (y, final), back
 
-    def _layer(self, layer, x, lengths, initial, final):
+    def _time_first(self, x):
+        """Return x with time first if it has the batch first, and the other way round."""
+        return x.swapaxes(0, 1) if self.batch_first else x
+
+    @quiet
+    def _run(self, x, state, lengths, training, need_grad):
+        """Return the output and state, and the pullback and dropout mask of each layer."""
+        dtype = self.weight_ih_l0.value.dtype
+        x = real_array(x, dtype)
+        if x.ndim != 3 or x.shape[2] != self.input_size:
+            axes = "batch, time" if self.batch_first else "time, batch"
+            raise complaint(self, f"x has shape {x.shape}, expected ({axes}, {self.input_size})")
+        y = self._time_first(x)
+        n_cells = self.num_layers * len(self._directions)
+        initial = self._initial(state, (n_cells, y.shape[1], self.hidden_size), dtype)
+        final = [np.empty_like(array) for array in initial]
+        pullbacks = []
+        for layer in range(self.num_layers):
+            below, mask = y, None
+            if layer and self.dropout and training:
+                y, mask = F.dropout(y, self.dropout, self._rng)
+            y, pull = self._layer(layer, y, lengths, initial, final, need_grad)
+            if self.residual and layer:
+                y = below + y
+            pullbacks.append((pull, mask))
+        return (self._time_first(y), self._packed(final)), pullbacks
+
+    def _layer(self, layer, x, lengths, initial, final, need_grad):
         """Run the cells of one layer from `initial`, write their last states to `final`; return y and the pullback.
 
         The pullback is from dy and `dfinal`, writes the gradients of the first states to `dinitial`, and returns dx.
         """
-        forward, backward = getattr(F, f"{self.kind}_forward"), getattr(F, f"{self.kind}_backward")
+        forward, backward = self._function("forward"), self._function("backward")
+        options = {"lengths": lengths, "need_grad": need_grad, **self._options()}
         first, size = layer * len(self._directions), self.hidden_size
         outputs, runs = [], []
         for k, direction in enumerate(self._directions, first):
             cell = self._cell(f"_l{layer}{direction}")
             weights = {name: parameter.value for name, parameter in cell.items()}
             start = [array[k] for array in initial]
-            y, *last, cache = forward(
-                x, *start, **weights, lengths=lengths, reverse=direction == "_reverse", **self._options()
-            )
+            y, *last, cache = forward(x, *start, **weights, reverse=direction == "_reverse", **options)
             for array, value in zip(final, last, strict=True):
                 array[k] = value
             outputs.append(y)
@@ -169,7 +225,7 @@ class Recurrent(_Kind):
         return (np.concatenate(outputs, axis=2) if self.bidirectional else outputs[0]), pull
 
 
-class RNN(Recurrent):
+class RNN(_Plain, Recurrent):
     """h_t = f(W_ih x_t + b_ih + W_hh h_(t-1) + b_hh), over sequences; y holds every h_t of the last layer.
 
     Elman (1990), "Finding structure in time". Names, shapes and first values of the parameters are PyTorch's.
@@ -185,8 +241,15 @@ class RNN(Recurrent):
         Probability, between layers.
     bidirectional : bool
         Whether a second cell a layer reads each sequence from its end; y holds both outputs side by side.
+    residual : bool
+        Whether every layer but the first adds its input, as it was before dropout, to its output (Wu et al. 2016,
+        "Google's neural machine translation system").
+    init : {"uniform", "identity"}
+        First values: U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), or W_hh as the identity and the biases as 0, with
+        which a relu network keeps what it saw (Le, Jaitly and Hinton 2015, "A simple way to initialize recurrent
+        networks of rectified linear units").
     rng : numpy.random.Generator, int or None
-        Draws the parameters from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), and the dropout masks.
+        Draws the parameters, and the dropout masks.
     dtype : float32 or float64
 
     Notes
@@ -221,10 +284,12 @@ class RNN(Recurrent):
         batch_first=False,
         dropout=0.0,
         bidirectional=False,
+        residual=False,
+        init="uniform",
         rng=None,
         dtype=np.float32,
     ):
-        self.nonlinearity = _nonlinearity(nonlinearity)
+        self._choose(nonlinearity, init)
         super().__init__(
             input_size,
             hidden_size,
@@ -233,12 +298,110 @@ class RNN(Recurrent):
             batch_first=batch_first,
             dropout=dropout,
             bidirectional=bidirectional,
+            residual=residual,
             rng=rng,
             dtype=dtype,
         )
 
-    def _options(self):
-        return {"nonlinearity": self.nonlinearity}
+
+class GRU(_Gated, Recurrent):
+    """Gated recurrent units over sequences; y holds every h_t of the last layer.
+
+    With (r, z, n) = W_ih x_t + b_ih and (r', z', n') = W_hh h_(t-1) + b_hh: r = sigmoid(r + r'), z = sigmoid(z + z'),
+    n = tanh(n + r * n'), h_t = (1 - z) * n + z * h_(t-1).
+
+    Cho et al. (2014), "Learning phrase representations using RNN encoder-decoder for statistical machine translation".
+    Names, shapes and first values of the parameters are PyTorch's.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers : int
+    bias, batch_first, dropout, bidirectional, residual
+        As in `RNN`.
+    reset_after : bool
+        Whether the reset gate acts after the product with the state, as above, in cuDNN and in PyTorch; if not, before
+        it, as in the paper: n' = W_hn (r * h_(t-1)) + b_hn, n = tanh(n + n').
+    rng : numpy.random.Generator, int or None
+        Draws the parameters from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), and the dropout masks.
+    dtype : float32 or float64
+
+    Notes
+    -----
+    Calls, states and lengths are those of `RNN`.
+
+    Examples
+    --------
+    >>> gru = GRU(3, 4, reset_after=False, rng=0)
+    >>> gru
+    GRU(input_size=3, hidden_size=4, reset_after=False)
+    >>> y, state = gru(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, state.shape
+    ((5, 2, 4), (1, 2, 4))
+    """
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        num_layers=1,
+        *,
+        bias=True,
+        batch_first=False,
+        dropout=0.0,
+        bidirectional=False,
+        residual=False,
+        reset_after=True,
+        rng=None,
+        dtype=np.float32,
+    ):
+        self.reset_after = bool(reset_after)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            residual=residual,
+            rng=rng,
+            dtype=dtype,
+        )
+
+
+class LSTM(_LongShort, Recurrent):
+    """Long short-term memory over sequences; y holds every h_t of the last layer.
+
+    With (i, f, g, o) = W_ih x_t + b_ih + W_hh h_(t-1) + b_hh: c_t = sigmoid(f) * c_(t-1) + sigmoid(i) * tanh(g) and
+    h_t = sigmoid(o) * tanh(c_t).
+
+    Hochreiter and Schmidhuber (1997), "Long short-term memory"; Gers et al. (2000), "Learning to forget". Names, shapes
+    and first values of the parameters are PyTorch's.
+
+    Parameters
+    ----------
+    input_size, hidden_size, num_layers : int
+    bias, batch_first, dropout, bidirectional, residual
+        As in `RNN`.
+    rng : numpy.random.Generator, int or None
+        Draws the parameters from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), and the dropout masks.
+    dtype : float32 or float64
+
+    Notes
+    -----
+    Calls and lengths are those of `RNN`, but a state is a pair (h, c), both (num_layers * directions, batch,
+    hidden_size); in a gradient of a state one of them may be None.
+
+    Examples
+    --------
+    >>> lstm = LSTM(3, 4, num_layers=2, rng=0)
+    >>> (y, (h, c)), back = lstm.vjp(np.ones((5, 2, 3), np.float32))
+    >>> y.shape, h.shape, c.shape
+    ((5, 2, 4), (2, 2, 4), (2, 2, 4))
+    >>> dx, (dh, dc) = back(np.ones_like(y))
+    >>> dx.shape, dh.shape, dc.shape
+    ((5, 2, 3), (2, 2, 4), (2, 2, 4))
+    """
 
 
 class Cell(_Kind):
@@ -258,19 +421,21 @@ class Cell(_Kind):
             raise complaint(self, f"x has shape {x.shape}, expected (batch, {self.input_size})")
         return [x, *self._initial(state, (len(x), self.hidden_size), dtype)]
 
+    @quiet
     def __call__(self, x, state=None):
         weights = {name: parameter.value for name, parameter in self._cell("").items()}
-        return getattr(F, f"{self.kind}_step")(*self._arguments(x, state), **weights, **self._options())
+        return self._function("step")(*self._arguments(x, state), **weights, **self._options())
 
+    @quiet
     def vjp(self, x, state=None, *, training=True):
         integers, cell = np.asarray(x).dtype.kind != "f", self._cell("")
         weights = {name: parameter.value for name, parameter in cell.items()}
-        forward, backward = getattr(F, f"{self.kind}_step_forward"), getattr(F, f"{self.kind}_step_backward")
-        *new, cache = forward(*self._arguments(x, state), **weights, **self._options())
+        *new, cache = self._function("step_forward")(*self._arguments(x, state), **weights, **self._options())
 
-        @np.errstate(all="ignore")
-        def back(dstate):
-            gradients = backward(*self._initial(dstate, new[0].shape, new[0].dtype), cache)
+        @quiet
+        def back(*dstate):
+            dstate = self._initial(self._packed(dstate), new[0].shape, new[0].dtype)
+            gradients = self._function("step_backward")(*dstate, cache)
             for name, parameter in cell.items():
                 parameter.accumulate(gradients[name])
             return None if integers else gradients["x"], self._packed([gradients[letter] for letter in self.states])
@@ -278,7 +443,7 @@ class Cell(_Kind):
         return self._packed(new), back
 
 
-class RNNCell(Cell):
+class RNNCell(_Plain, Cell):
     """One step of a recurrent network: h' = f(W_ih x + b_ih + W_hh h + b_hh).
 
     Parameters
@@ -286,8 +451,10 @@ class RNNCell(Cell):
     input_size, hidden_size : int
     bias : bool
     nonlinearity : {"tanh", "relu"}
+    init : {"uniform", "identity"}
+        As in `RNN`.
     rng : numpy.random.Generator, int or None
-        Draws the parameters from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)).
+        Draws the parameters.
     dtype : float32 or float64
 
     Notes
@@ -304,15 +471,134 @@ class RNNCell(Cell):
     ((2, 4), (2, 3), (2, 4))
     """
 
-    def __init__(self, input_size, hidden_size, bias=True, nonlinearity="tanh", *, rng=None, dtype=np.float32):
-        self.nonlinearity = _nonlinearity(nonlinearity)
+    def __init__(
+        self, input_size, hidden_size, bias=True, nonlinearity="tanh", *, init="uniform", rng=None, dtype=np.float32
+    ):
+        self._choose(nonlinearity, init)
         super().__init__(input_size, hidden_size, bias, rng=rng, dtype=dtype)
 
-    def _options(self):
-        return {"nonlinearity": self.nonlinearity}
+
+class GRUCell(_Gated, Cell):
+    """One step of gated recurrent units, that of `GRU`.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    bias : bool
+    reset_after : bool
+        As in `GRU`.
+    rng : numpy.random.Generator, int or None
+        Draws the parameters from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)).
+    dtype : float32 or float64
+
+    Notes
+    -----
+    Calls and states are those of `RNNCell`.
+
+    Examples
+    --------
+    >>> GRUCell(3, 4, rng=0)(np.ones((2, 3), np.float32)).shape
+    (2, 4)
+    """
+
+    def __init__(self, input_size, hidden_size, bias=True, *, reset_after=True, rng=None, dtype=np.float32):
+        self.reset_after = bool(reset_after)
+        super().__init__(input_size, hidden_size, bias, rng=rng, dtype=dtype)
 
 
-def _nonlinearity(name):
-    if name not in ("tanh", "relu"):
-        raise ValueError(f"nonlinearity is {name!r}, expected 'tanh' or 'relu'")
-    return name
+class LSTMCell(_LongShort, Cell):
+    """One step of long short-term memory, that of `LSTM`.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+    bias : bool
+    rng : numpy.random.Generator, int or None
+        Draws the parameters from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)).
+    dtype : float32 or float64
+
+    Notes
+    -----
+    Calls are those of `RNNCell`, but a state is a pair (h, c): `(h, c), back = cell.vjp(x, state=None)`;
+    `dx, dstate = back(dh, dc)`, one of which may be None.
+
+    Examples
+    --------
+    >>> cell = LSTMCell(3, 4, rng=0)
+    >>> (h, c), back = cell.vjp(np.ones((2, 3), np.float32))
+    >>> dx, (dh, dc) = back(np.ones_like(h), None)
+    >>> h.shape, c.shape, dx.shape
+    ((2, 4), (2, 4), (2, 3))
+    """
+
+
+class Pool(Module):
+    """One row a sequence: its last step, or the mean or maximum of its steps.
+
+    Parameters
+    ----------
+    how : {"last", "mean", "max"}
+    batch_first : bool
+        Whether x is (batch, time, features) and not (time, batch, features).
+
+    Notes
+    -----
+    `y = pool(x, lengths=None)`, y (batch, features). Steps past a sequence's length do not count; a sequence without
+    steps gives 0. The gradient of a maximum goes to the first step that has it.
+    Of a bidirectional layer "last" takes the forward half after all steps, but the backward half after only one.
+
+    Examples
+    --------
+    >>> x = np.array([[[1.0], [5.0]], [[3.0], [7.0]]])
+    >>> Pool("mean")(x, lengths=[2, 1])
+    array([[2.],
+           [5.]])
+    >>> y, back = Pool("last").vjp(x, lengths=[2, 1])
+    >>> back(np.ones_like(y))[:, :, 0]
+    array([[0., 1.],
+           [1., 0.]])
+    """
+
+    takes_lengths = True
+
+    def __init__(self, how, *, batch_first=False):
+        check_choice(how, ("last", "mean", "max"), "how")
+        self.how, self.batch_first = how, bool(batch_first)
+
+    @quiet
+    def vjp(self, x, lengths=None, *, training=True):
+        x, integers = np.asarray(x), np.asarray(x).dtype.kind != "f"
+        x = real_array(x, np.float64 if integers else x.dtype)
+        if x.ndim != 3:
+            axes = "batch, time" if self.batch_first else "time, batch"
+            raise complaint(self, f"x has shape {x.shape}, expected ({axes}, features)")
+        if self.batch_first:
+            x = x.swapaxes(0, 1)
+        shape = steps, batch, features = x.shape
+        lengths = check_lengths(lengths, steps, batch)
+        counts = (np.arange(steps)[:, None] < lengths)[:, :, None]  # which steps do
+        some = (lengths > 0)[:, None]
+        if self.how == "mean":
+            y = np.where(counts, x, 0).sum(axis=0) / np.maximum(lengths, 1).astype(x.dtype)[:, None]
+        else:
+            at = np.broadcast_to(np.maximum(lengths - 1, 0)[:, None], (batch, features))
+            if self.how == "max" and steps:
+                at = np.where(counts, x, -np.inf).argmax(axis=0)
+            y = np.where(some, np.take_along_axis(x, at[None], 0)[0], 0) if steps else np.zeros_like(x, shape=shape[1:])
+
+        @quiet
+        def back(dy):
+            dy = real_array(dy, x.dtype, "dy")
+            if dy.shape != shape[1:]:
+                raise complaint(self, f"dy has shape {dy.shape}, expected {shape[1:]}")
+            if integers:
+                return None
+            if self.how == "mean":
+                dx = np.where(counts, dy / np.maximum(lengths, 1).astype(x.dtype)[:, None], 0)
+            else:
+                dx = np.zeros(shape, x.dtype)
+                if steps:
+                    np.put_along_axis(dx, at[None], np.where(some, dy, 0)[None], 0)
+            return dx.swapaxes(0, 1) if self.batch_first else dx
+
+        return y, back
