@@ -65,13 +65,13 @@ FNN_INLINE REAL F(softsign_backward)(REAL dy, REAL x) { return dy * F(softsign_d
 
 FNN_INLINE REAL F(sigmoid)(REAL x)
 {
-    const REAL e = F(lowered)(F(exp_minus)(F(capped)(x, *F(exp_cap))));
-    return (x < C(0) ? e : C(1)) / (C(1) + e);
+    const REAL E = F(exp_minus)(F(capped)(x, *F(exp_cap)));
+    return (x < C(0) ? E : FNN_LIFTED_1) / (FNN_LIFTED_1 + E);
 }
 FNN_INLINE REAL F(sigmoid_derivative)(REAL x) /* (1 + e)^2 as 1 + e (2 + e), which rounds less */
 {
-    const REAL e = F(lowered)(F(exp_minus)(F(capped)(x, *F(exp_cap))));
-    return e / (C(1) + e * (C(2) + e));
+    const REAL E = F(exp_minus)(F(capped)(x, *F(exp_cap)));
+    return E / (FNN_LIFTED_1 + E * (C(2) + F(lowered)(E)));
 }
 FNN_INLINE REAL F(sigmoid_slope)(REAL y) { return y * (C(1) - y); }
 FNN_INLINE REAL F(sigmoid_backward)(REAL dy, REAL y) { return dy * F(sigmoid_slope)(y); }
@@ -83,8 +83,8 @@ FNN_INLINE REAL F(tanh)(REAL x)
 }
 FNN_INLINE REAL F(tanh_derivative)(REAL x)
 {
-    const REAL E = F(exp_minus)(F(capped)(C(2) * x, *F(exp_cap))), e = F(lowered)(E);
-    return F(lowered)(C(4) * E) / (C(1) + e * (C(2) + e));
+    const REAL E = F(exp_minus)(F(capped)(C(2) * x, *F(exp_cap)));
+    return E / (C(0.25) * FNN_LIFTED_1 + E * (C(0.5) + F(lowered)(C(0.25) * E)));
 }
 FNN_INLINE REAL F(tanh_slope)(REAL y) { return (C(1) - y) * (C(1) + y); }
 FNN_INLINE REAL F(tanh_backward)(REAL dy, REAL y) { return dy * F(tanh_slope)(y); }
@@ -92,7 +92,7 @@ FNN_INLINE REAL F(tanh_backward)(REAL dy, REAL y) { return dy * F(tanh_slope)(y)
 FNN_INLINE REAL F(softplus)(REAL x)
 {
     const REAL E = F(exp_minus)(F(capped)(x, *F(exp_cap)));
-    return (x < C(0) ? C(0) : x) + F(lowered)(E * F(log1p_ratio)(F(lowered)(E)));
+    return (x < C(0) ? C(0) : x) + F(log_quotient)((E + E) / (C(2) * FNN_LIFTED_1 + E));
 }
 FNN_INLINE REAL F(softplus_derivative)(REAL x) { return F(sigmoid)(x); }
 FNN_INLINE REAL F(softplus_slope)(REAL y) { return -F(exp_minus_and_1)(F(capped)(y, *F(expm1_cap))).difference; }
@@ -149,20 +149,22 @@ FNN_INLINE REAL F(silu_derivative)(REAL x)
 }
 FNN_INLINE REAL F(silu_backward)(REAL dy, REAL x) { return dy * F(silu_derivative)(x); }
 
-/* gelu_tanh(x) = x / (1 + e^-u), u = U1 x + U3 x^3 */
-#define FNN_U1 C(1.5957691216057307118)   /* sqrt(8 / pi) */
-#define FNN_U3 C(0.071354816272600248776) /* sqrt(8 / pi) 0.044715 */
-BOUND(gelu_tanh_cap, 10.9, 21.6);         /* u is just below exp_cap */
+/* gelu_tanh(x) = x / (1 + 2^-u), u = U1 x + U3 x^3 */
+#define FNN_U1 C(2.30220819814432489)      /* sqrt(8 / pi) / log(2) */
+#define FNN_U3 C(0.102943239580023487)     /* 0.044715 times that */
+BOUND(gelu_tanh_floor, -10.061, -21.1598); /* -u is FNN_MOST: the result ends here */
+BOUND(gelu_tanh_cap, 10.031, 21.1527);     /* -u is FNN_LEAST */
 FNN_INLINE REAL F(gelu_tanh)(REAL x)
 {
-    const REAL a = F(capped)(x, *F(gelu_tanh_cap));
-    return F(gated)(x, a, F(exp_minus)(a * (FNN_U1 + FNN_U3 * (a * a))));
+    const REAL b = x < *F(gelu_tanh_floor) ? *F(gelu_tanh_floor) : x;
+    const REAL c = *F(gelu_tanh_cap) < b ? *F(gelu_tanh_cap) : b;
+    return b / (C(1) + F(exp2)(c * (-FNN_U1 - FNN_U3 * (c * c))));
 }
 FNN_INLINE REAL F(gelu_tanh_derivative)(REAL x)
 {
-    const REAL a = F(capped)(x, *F(gelu_tanh_cap)), a2 = a * a;
-    const REAL e = F(lowered)(F(exp_minus)(a * (FNN_U1 + FNN_U3 * a2))), d = C(1) + e;
-    return F(mirrored)(x, e * (d - a * (FNN_U1 + C(3) * FNN_U3 * a2)) / (d * d));
+    const REAL a = F(capped)(x, *F(gelu_tanh_cap)), a2 = a * a, e = F(exp2)(a * (-FNN_U1 - FNN_U3 * a2)), d = C(1) + e;
+    const REAL slope = C(1.59576912160573071) + C(0.214064448817800746) * a2; /* of u, times log(2) */
+    return F(mirrored)(x, e * (d - a * slope) / (d * d));
 }
 FNN_INLINE REAL F(gelu_tanh_backward)(REAL dy, REAL x) { return dy * F(gelu_tanh_derivative)(x); }
 
@@ -179,14 +181,15 @@ FNN_INLINE REAL F(gelu_derivative)(REAL x)
 }
 FNN_INLINE REAL F(gelu_backward)(REAL dy, REAL x) { return dy * F(gelu_derivative)(x); }
 
-/* x tanh(softplus(x)) = x n / (n + 2), n = e^2x + 2 e^x: for x < 0 both halved, for x >= 0 divided by e^2x */
+/* x tanh(softplus(x)) = x n / (n + 2), n = e^2x + 2 e^x: for x < 0 both halved and lifted, else divided by e^2x */
+BOUND(mish_floor, -112, -760); /* minus exp_cap */
 FNN_INLINE REAL F(mish)(REAL x)
 {
-    const REAL a = F(capped)(x, *F(exp_cap)), E = F(exp_minus)(a), e = F(lowered)(E), h = C(1) + C(0.5) * e;
-    const REAL left = -F(lowered)(a * h * E), right = x * (C(1) + C(2) * e);
-    return (x < C(0) ? left : right) / (x < C(0) ? C(1) + e * h : C(1) + C(2) * e * (C(1) + e));
+    const REAL b = x < *F(mish_floor) ? *F(mish_floor) : x, E = F(exp_minus)(F(capped)(b, *F(exp_cap)));
+    const REAL half = F(lowered)(C(0.5) * E), e = half + half, left = E + E * half, right = C(1) + (e + e);
+    return b * (x < C(0) ? left : right) / (x < C(0) ? FNN_LIFTED_1 + left : right + (e + e) * e);
 }
-/* With d the divisor above, e (...) / d^2 for x < 0 and 1 + e^2 (...) / d^2 for x >= 0 */
+/* With d the unlifted divisor above, e (...) / d^2 for x < 0 and 1 + e^2 (...) / d^2 for x >= 0 */
 FNN_INLINE REAL F(mish_derivative)(REAL x)
 {
     const REAL a = F(capped)(x, *F(exp_cap)), e = F(lowered)(F(exp_minus)(a)), b = C(1) - a;

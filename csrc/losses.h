@@ -15,15 +15,12 @@
 #define PANEL(name) REAL name[SHORT * LANES] __attribute__((aligned(64)))
 #define LARGEST (FNN_IS_DOUBLE ? DBL_MAX : FLT_MAX)
 
-/* e^x for x <= 0, and 0 where that would be subnormal: 2^n is made of n + bias, and that is 0 for the least n */
+/* e^x for x <= 0, and 0 where that would be subnormal: power_of_2 is 0 for the least n */
 FNN_INLINE REAL F(exp_flush)(REAL x)
 {
-    const REAL bias = C(FNN_IS_DOUBLE ? 1023 : 127), least = C(FNN_IS_DOUBLE ? -709.1 : -88.03);
-    const REAL z = x < least ? least : x, round = C(FNN_ROUND) + bias;
-    const REAL t = z * C(FNN_LOG2E) + round, n = t - round;
-    const REAL r = (z - n * C(FNN_LN2_HI)) - n * C(FNN_LN2_LO);
-    const REAL p = C(1) + (r + r * r * F(exp_rest)(r));
-    return p * F(from_bits)(F(bits)(t) << FNN_MANTISSA);
+    const REAL least = C(FNN_IS_DOUBLE ? -709.1 : -88.03), z = x < least ? least : x;
+    const REAL t = F(exponent)(-z, 0), r = F(remainder)(-z, t, 0);
+    return (C(1) + (r + r * r * F(exp_rest)(r))) * F(power_of_2)(F(bits)(t));
 }
 
 /* log(x) for x >= 1, and -inf for 0: with x = 2^n (1 + e), n log(2) + log(1 + e) */
@@ -32,7 +29,7 @@ FNN_INLINE REAL F(log)(REAL x)
     const F(uint) b = F(bits)(x), exponent = (b - FNN_ONE_BITS) >> FNN_MANTISSA;
     const REAL n = F(from_bits)(F(bits)(C(FNN_ROUND)) + exponent) - C(FNN_ROUND);
     const REAL e = F(from_bits)(b - (exponent << FNN_MANTISSA)) - C(1);
-    const REAL y = n * C(0.69314718055994530942) + e * F(log1p_ratio)(e);
+    const REAL y = n * C(0.69314718055994530942) + F(log_quotient)(C(2) * e / (C(2) + e));
     return x == C(0) ? -C(INFINITY) : x != x ? x : y;
 }
 

@@ -13,7 +13,7 @@ typedef uint32_t uint_f32;
 #define FNN_MANTISSA (FNN_IS_DOUBLE ? 52 : 23)
 #define FNN_ONE_BITS (FNN_IS_DOUBLE ? 0x3ff0000000000000 : 0x3f800000)
 #define FNN_HIGH_HALF (FNN_IS_DOUBLE ? 0xfffffffff8000000 : 0xfffff000) /* with the upper half of the mantissa */
-#define FNN_ROUND (FNN_IS_DOUBLE ? 0x1.8p52 : 0x1.8p23) /* x + FNN_ROUND has the integer nearest to x in its low bits */
+#define FNN_ROUND (FNN_IS_DOUBLE ? 0x1.8p52 + 1023 : 0x1.8p23 + 127) /* see power_of_2 */
 #define FNN_LOG2E 1.44269504088896340736
 #define FNN_LN2_HI (FNN_IS_DOUBLE ? 0x1.62e42feep-1 : 0x1.62e4p-1) /* short, so that n FNN_LN2_HI is exact */
 #define FNN_LN2_LO (FNN_IS_DOUBLE ? 0x1.a39ef35793c76p-33 : 0x1.7f7d1cp-20)
@@ -59,8 +59,8 @@ FNN_INLINE REAL F(polynomial)(REAL x, const REAL *c, int degree)
     return p;
 }
 
-/* 2^n, n in the low bits of t */
-FNN_INLINE REAL F(power_of_2)(F(uint) t) { return F(from_bits)((t << FNN_MANTISSA) + FNN_ONE_BITS); }
+/* 2^n from the bits of x + FNN_ROUND, n being the integer nearest to x: the lowest of them are its exponent */
+FNN_INLINE REAL F(power_of_2)(F(uint) t) { return F(from_bits)(t << FNN_MANTISSA); }
 
 /* (e^r - 1 - r) / r^2 for |r| <= 0.35 */
 FNN_INLINE REAL F(exp_rest)(REAL r)
@@ -77,37 +77,58 @@ FNN_INLINE REAL F(exp_rest)(REAL r)
 #endif
 }
 
-/* e^-a = 2^n e^r: t holds n as FNN_ROUND does, and r follows */
-FNN_INLINE REAL F(exponent)(REAL a) { return a * C(-FNN_LOG2E) + C(FNN_ROUND); }
-FNN_INLINE REAL F(remainder)(REAL a, REAL t)
+/* e^-a = 2^n e^r: n + FNN_ROUND + lift, and r, which follows from it */
+FNN_INLINE REAL F(exponent)(REAL a, int lift) { return a * C(-FNN_LOG2E) + C(FNN_ROUND + lift); }
+FNN_INLINE REAL F(remainder)(REAL a, REAL t, int lift)
 {
-    const REAL n = t - C(FNN_ROUND);
+    const REAL n = t - C(FNN_ROUND + lift);
     return (-a - n * C(FNN_LN2_HI)) - n * C(FNN_LN2_LO);
 }
 
-/* Lifted numbers, 2^FNN_LIFT times too large. A product with e^-a is taken of lifted ones and lowered last: only then
-   can it be subnormal, and it is rounded as such once. */
+/* e^-a comes lifted, 2^FNN_LIFT times too large. What it is a factor of is lowered last, or divided by something
+   lifted: only then can it be subnormal, and it is rounded as such once. */
 FNN_INLINE REAL F(lifted_exp)(REAL r, REAL t)
 {
-    const F(uint) lift = (F(uint))FNN_LIFT << FNN_MANTISSA;
-    return (C(1) + r * (C(1) + r * F(exp_rest)(r))) * F(from_bits)((F(bits)(t) << FNN_MANTISSA) + FNN_ONE_BITS + lift);
+    return (C(1) + r * (C(1) + r * F(exp_rest)(r))) * F(power_of_2)(F(bits)(t));
 }
 FNN_INLINE REAL F(lowered)(REAL x) { return x * C(FNN_IS_DOUBLE ? 0x1p-80 : 0x1p-40); }
+#define FNN_LIFTED_1 C(FNN_IS_DOUBLE ? 0x1p80 : 0x1p40)
 
 /* e^-a, lifted; a <= exp_cap */
 FNN_INLINE REAL F(exp_minus)(REAL a)
 {
-    const REAL t = F(exponent)(a);
-    return F(lifted_exp)(F(remainder)(a, t), t);
+    const REAL t = F(exponent)(a, FNN_LIFT);
+    return F(lifted_exp)(F(remainder)(a, t, FNN_LIFT), t);
 }
 
 /* e^-(a^2 / 2), lifted, its exponent in two parts, the first exact: an error in it would be one of the result */
 FNN_INLINE REAL F(gauss)(REAL a)
 {
-    const REAL high = F(from_bits)(F(bits)(a) & FNN_HIGH_HALF);
-    const REAL first = C(0.5) * high * high, second = C(0.5) * (a - high) * (a + high);
-    const REAL t = F(exponent)(first + second);
-    return F(lifted_exp)(F(remainder)(first, t) - second, t);
+    const REAL high = F(from_bits)(F(bits)(a) & FNN_HIGH_HALF), half = C(0.5) * high;
+    const REAL first = high * half, second = (a - high) * (C(0.5) * a + half);
+    const REAL t = F(exponent)(first + second, FNN_LIFT);
+    return F(lifted_exp)(F(remainder)(first, t, FNN_LIFT) - second, t);
+}
+
+/* 2^v, which is 0 where v rounds to FNN_LEAST and infinite where to FNN_MOST; beyond them v must not lie. An error of v
+   is one of the result: for arguments that are rounded ones. */
+#define FNN_LEAST (FNN_IS_DOUBLE ? -1023 : -127)
+#define FNN_MOST (FNN_IS_DOUBLE ? 1024 : 128)
+FNN_INLINE REAL F(exp2)(REAL v)
+{
+#if FNN_IS_DOUBLE /* (2^f - 1) / f, so that 2^f is right to 2^-58 */
+    static const double c[] = {0.69314718055994529,    0.2402265069591013,     0.055504108664820084,
+                               0.0096181291075941224,  0.001333355814677474,   0.00015403530457108885,
+                               1.5252733493021979e-05, 1.3215435283933465e-06, 1.0178199613129043e-07,
+                               7.0737829670346495e-09, 4.4347654445445993e-10};
+    enum { degree = 10 };
+#else /* to 2^-25.9 */
+    static const float c[] = {0.693147182f,   0.240226477f,   0.0555033237f,
+                              0.00961843692f, 0.00133988739f, 0.000153533663f};
+    enum { degree = 5 };
+#endif
+    const REAL t = v + C(FNN_ROUND), f = v - (t - C(FNN_ROUND));
+    return (C(1) + f * F(polynomial)(f, c, degree)) * F(power_of_2)(F(bits)(t));
 }
 
 /* e^-a - 1 = difference, and e^-a + 1 = sum, each with one rounding; a <= expm1_cap */
@@ -116,28 +137,25 @@ typedef struct {
 } F(exp_and_1);
 FNN_INLINE F(exp_and_1) F(exp_minus_and_1)(REAL a)
 {
-    const REAL t = F(exponent)(a), r = F(remainder)(a, t), power = F(power_of_2)(F(bits)(t));
+    const REAL t = F(exponent)(a, 0), r = F(remainder)(a, t, 0), power = F(power_of_2)(F(bits)(t));
     const REAL p = (r + r * r * F(exp_rest)(r)) * power;
     return (F(exp_and_1)){p + (power - C(1)), p + (power + C(1))};
 }
 
-/* log(1 + e) / e for e in [0, 1] */
-FNN_INLINE REAL F(log1p_ratio)(REAL e)
+/* log((2 + q) / (2 - q)) = 2 artanh(q / 2) for q in [0, 2 / 3]: log(1 + e) if q = 2 e / (2 + e) */
+FNN_INLINE REAL F(log_quotient)(REAL q)
 {
-#if FNN_IS_DOUBLE /* to 2^-56.6 */
+#if FNN_IS_DOUBLE /* to 2^-57.6 */
     static const double c[] = {
-        1,                      -0.49999999999999184,  0.33333333333211251,  -0.24999999992722036,
-        0.19999999769455384,    -0.16666662178159686,  0.14285655677590586,  -0.12499456345009263,
-        0.11107381093673865,    -0.09980505446764594,  0.090115497702722355, -0.080772760320723586,
-        0.070279788265734305,   -0.05738816123772094,  0.042166555645071699, -0.026623268812364681,
-        0.013756261994097924,   -0.0055021371222133374, 0.0015817103180896838, -0.00028880661080981978,
-        2.5041625298475911e-05};
-    return F(polynomial)(e, c, 20);
-#else /* to 2^-27.7 */
-    static const float c[] = {1,            -0.499999017f, 0.333299667f,   -0.249541685f, 0.19676061f,
-                              -0.153058141f, 0.106038548f,  -0.0569600649f, 0.0198510941f, -0.00324381934f};
-    return F(polynomial)(e, c, 9);
+        0.083333333333333273, 0.012500000000015263, 0.002232142856299441, 0.00043402779737362576,
+        8.8778167012709471e-05, 1.8781815139491203e-05, 4.0610245772134314e-06, 9.2006221694107577e-07,
+        1.6278925018406875e-07, 7.9501533947864285e-08};
+    const REAL rest = F(polynomial)(q * q, c, 9);
+#else /* to 2^-26.1 */
+    static const float c[] = {0.0833331645f, 0.0125050154f, 0.00219379901f, 0.000540267036f};
+    const REAL rest = F(polynomial)(q * q, c, 3);
 #endif
+    return q + q * (q * q) * rest;
 }
 
 /* times erfc(a / sqrt(2)) e^(a^2 / 2) / 2 for a >= 0, by a polynomial in (a - k) / (a + l); k and l are those among
