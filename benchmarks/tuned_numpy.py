@@ -803,6 +803,219 @@ def embedding_lookup_backward(dy_weight, dy, indices, y):
     return by_add_at, by_sorting
 
 
+# --- normalization: sums by BLAS, rows in blocks that stay in the cache ---------------------
+
+
+def by_blocks(form, rows, n):
+    """Return what runs form(slice) over all rows at once, and what does so block by block."""
+
+    def over(size):
+        runs = [form(slice(start, start + size)) for start in range(0, rows, size)]
+
+        def run():
+            for block in runs:
+                block()
+
+        return run
+
+    return over(rows), over(max(1, 16_384 // n))
+
+
+def normalize_rows(x, y, weight, bias, centred, eps):
+    n = x.shape[1]
+    mean, square, weights = np.empty(len(x), x.dtype), np.empty(len(x), x.dtype), np.full(n, 1 / n, x.dtype)
+    size, eps, one = constants(x, n, eps, 1)
+
+    def form(at):
+        a, b, m, q = x[at], y[at], mean[at], square[at]
+        m_column, q_column = m[:, None], q[:, None]
+
+        def run():
+            if centred:
+                np.dot(a, weights, m)
+                subtract(a, m_column, b)
+            z = b if centred else a
+            divide(np.vecdot(z, z, q), size, q)
+            divide(one, sqrt(add(q, eps, q), q), q)
+            multiply(multiply(z, q_column, b), weight, b)
+            if bias is not None:
+                add(b, bias, b)
+
+        return run
+
+    return by_blocks(form, len(x), n)
+
+
+def layer_norm(x, dy, y, weight, bias, mean, var):
+    return normalize_rows(x, y, weight, bias, True, 1e-5)
+
+
+def rms_norm(x, dy, y, weight, bias, mean, var):
+    return normalize_rows(x, y, weight, None, False, 2.0**-23)
+
+
+def normalize_rows_backward(dy, weight, cache, centred):
+    """The normalized x is ready, as a forward pass could keep it."""
+    x, rstd, n = cache.x, cache.rstd.astype("f"), cache.x.shape[1]
+    normalized = ((x - cache.mean if centred else x) * cache.rstd).astype("f")
+    dx, scratch = np.empty_like(x), np.empty_like(x)
+    mean, dot, weights, ones = (
+        np.empty(len(x), "f"),
+        np.empty(len(x), "f"),
+        np.full(n, 1 / n, "f"),
+        np.ones(len(x), "f"),
+    )
+    dweight, dbias, part, (size,) = np.empty(n, "f"), np.empty(n, "f"), np.empty(n, "f"), constants(x, n)
+
+    def form(at):
+        g, z, r, out, work, m, d, one = (
+            dy[at],
+            normalized[at],
+            rstd[at],
+            dx[at],
+            scratch[at],
+            mean[at],
+            dot[at],
+            ones[at],
+        )
+        m_column, d_column = m[:, None], d[:, None]
+
+        def run():
+            add(dweight, np.dot(one, multiply(g, z, work), part), dweight)
+            multiply(g, weight, out)
+            divide(np.vecdot(out, z, d), size, d)
+            if centred:
+                add(dbias, np.dot(one, g, part), dbias)
+                np.dot(out, weights, m)
+                subtract(out, m_column, out)
+            multiply(subtract(out, multiply(z, d_column, work), out), r, out)
+
+        return run
+
+    def whole(blocks):
+        def run():
+            dweight.fill(0)
+            dbias.fill(0)
+            blocks()
+            return {"x": dx, "weight": dweight} | ({"bias": dbias} if centred else {})
+
+        return run
+
+    return tuple(map(whole, by_blocks(form, len(x), n)))
+
+
+def layer_norm_backward(x, dy, y, weight, bias, mean, var, cache):
+    return normalize_rows_backward(dy, weight, cache, True)
+
+
+def rms_norm_backward(x, dy, y, weight, bias, mean, var, cache):
+    return normalize_rows_backward(dy, weight, cache, False)
+
+
+class Channels:
+    """An array (N, C, ...) with its channels along an axis of its own, and sums over the others by BLAS."""
+
+    def __init__(self, x):
+        self.n, self.channels = x.shape[:2]
+        self.shape = self.n, self.channels, x.size // (self.n * self.channels)
+        self.ones, self.total = np.ones(self.shape[2], x.dtype), np.empty(self.n * self.channels, x.dtype)
+        self.rows = np.ones(self.n, x.dtype)
+        self.size = np.asarray(self.n * self.shape[2], x.dtype)
+
+    def of(self, x):
+        return x.reshape(self.shape)
+
+    def sum(self, x, out):
+        if len(self.ones) == 1:
+            return np.dot(self.rows, x[:, :, 0], out)
+        np.dot(x.reshape(-1, len(self.ones)), self.ones, self.total)
+        return np.dot(self.rows, self.total.reshape(self.n, self.channels), out)
+
+    def dot(self, x, y, out, scratch):
+        if len(self.ones) == 1:
+            return self.sum(multiply(x, y, scratch), out)
+        total = self.total.reshape(self.n, self.channels)
+        return np.dot(self.rows, np.vecdot(x, y, total), out)
+
+
+def batch_norm(x, dy, y, weight, bias, mean, var):
+    at = Channels(x)
+    x, y, scratch = at.of(x), at.of(y), at.of(np.empty_like(x))
+    total, square, (eps,) = np.empty_like(weight), np.empty_like(weight), constants(x, 1e-5)
+    t_column, s_column, b_column = (each[:, None] for each in (total, square, bias))
+
+    def run():
+        divide(at.sum(x, total), at.size, total)
+        subtract(x, t_column, y)
+        divide(at.dot(y, y, square, scratch), at.size, square)
+        divide(weight, sqrt(add(square, eps, square), square), square)
+        add(multiply(y, s_column, y), b_column, y)
+
+    def by_samples():
+        divide(at.sum(x, total), at.size, total)
+        subtract(x, t_column, y)
+        divide(at.dot(y, y, square, scratch), at.size, square)
+        divide(weight, sqrt(add(square, eps, square), square), square)
+        for sample in y:
+            add(multiply(sample, s_column, sample), b_column, sample)
+
+    return run, by_samples
+
+
+def batch_norm_inference(x, dy, y, weight, bias, mean, var):
+    at = Channels(x)
+    x, y = at.of(x), at.of(y)
+    scale, shift, (eps,) = np.empty_like(weight), np.empty_like(weight), constants(x, 1e-5)
+    scale_column, shift_column = scale[:, None], shift[:, None]
+
+    def factors():
+        divide(weight, sqrt(add(var, eps, scale), scale), scale)
+        subtract(bias, multiply(mean, scale, shift), shift)
+
+    def run():
+        factors()
+        add(multiply(x, scale_column, y), shift_column, y)
+
+    def by_samples():
+        factors()
+        for a, b in zip(x, y, strict=True):
+            add(multiply(a, scale_column, b), shift_column, b)
+
+    return run, by_samples
+
+
+def batch_norm_backward(x, dy, y, weight, bias, mean, var, cache):
+    """The normalized x is ready, as a forward pass could keep it."""
+    at, shape = Channels(x), x.shape
+    normalized = at.of(((x - cache.mean) * cache.rstd).astype("f"))
+    dy, dx, scratch = at.of(dy), at.of(np.empty_like(x)), at.of(np.empty_like(x))
+    scale, dweight, dbias = weight * cache.rstd.ravel().astype("f"), np.empty_like(weight), np.empty_like(weight)
+    slope, shift = np.empty_like(weight), np.empty_like(weight)
+    columns = scale[:, None], slope[:, None], shift[:, None]
+
+    def factors():
+        divide(at.dot(dy, normalized, dweight, scratch), at.size, slope)
+        divide(at.sum(dy, dbias), at.size, shift)
+
+    def form(dy, z, out):
+        scale, slope, shift = columns
+        subtract(subtract(dy, multiply(z, slope, out), out), shift, out)
+        multiply(out, scale, out)
+
+    def run():
+        factors()
+        form(dy, normalized, dx)
+        return {"x": dx.reshape(shape), "weight": dweight, "bias": dbias}
+
+    def by_samples():
+        factors()
+        for sample in zip(dy, normalized, dx, strict=True):
+            form(*sample)
+        return {"x": dx.reshape(shape), "weight": dweight, "bias": dbias}
+
+    return run, by_samples
+
+
 # --- regularization ----------------------------------------------------------------------
 
 

@@ -7,3 +7,5 @@ FNN_ACTIVATIONS(KERNELS)
 #include "gemm.h"
 #include "recurrent.h"
 #include "embedding.h"
+#include "vectors.h"
+#include "normalization.h"

@@ -119,6 +119,20 @@ typedef struct {
     fnn_cell *cells[FNN_N_CELLS];
     /* embedding.h: out += in */
     void (*accumulate)(void *out, const void *in, ptrdiff_t n);
+    /* normalization.h: statistics are double; they are means, 1 / sqrt(variance + eps), sums of squared deviations (m2) */
+    void (*layer_norm)(void *y, double *mean, double *rstd, const void *x, const void *weight, const void *bias,
+                       double eps, ptrdiff_t rows, ptrdiff_t n);
+    void (*layer_norm_backward)(void *dx, double *dweight, double *dbias, void *scratch, const void *dy, const void *x,
+                                const void *weight, const double *mean, const double *rstd, ptrdiff_t rows,
+                                ptrdiff_t n);
+    void (*row_moments)(double *mean, double *m2, const void *x, ptrdiff_t rows, ptrdiff_t step, ptrdiff_t n);
+    void (*column_moments)(double *mean, double *m2, const void *x, ptrdiff_t rows, ptrdiff_t step, ptrdiff_t n);
+    void (*row_dots)(double *sum, double *dot, const void *dy, const void *x, const double *mean, ptrdiff_t rows,
+                     ptrdiff_t step, ptrdiff_t n);
+    void (*column_dots)(double *sum, double *dot, const void *dy, const void *x, const double *mean, ptrdiff_t rows,
+                        ptrdiff_t step, ptrdiff_t n);
+    void (*affine)(void *out, const void *x, const void *dy, const void *centre, const void *scale, const void *offset,
+                   const void *dy_scale, ptrdiff_t rows, ptrdiff_t n, int across);
 } fnn_real;
 
 typedef struct {

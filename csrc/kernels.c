@@ -93,6 +93,13 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .matvec = matvec_##sfx,                                 \
         .cells = {FNN_CELLS(CELLS_##sfx)},                      \
         .accumulate = accumulate_##sfx,                         \
+        .layer_norm = layer_norm_##sfx,                         \
+        .layer_norm_backward = layer_norm_backward_##sfx,       \
+        .row_moments = row_moments_##sfx,                       \
+        .column_moments = column_moments_##sfx,                 \
+        .row_dots = row_dots_##sfx,                             \
+        .column_dots = column_dots_##sfx,                       \
+        .affine = affine_##sfx,                                 \
     }
 
 const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {

@@ -163,6 +163,16 @@ LAYERS = {
     "pool-batch-first": (nn.Pool("mean", batch_first=True), [X], {}),
     "residual": (nn.Residual(nn.Sequential(nn.Linear(5, 5, rng=0), nn.Activation("tanh"))), [X], {}),
     "residual-rnn": (nn.Residual(nn.GRU(5, 5, rng=0)), [X], {"lengths": [2, 0, 4]}),
+    "layer-norm": (nn.LayerNorm(5), [X], {}),
+    "layer-norm-rows": (nn.LayerNorm((3, 5), eps=0.1, bias=False), [X], {}),
+    "layer-norm-plain": (nn.LayerNorm((3, 5), elementwise_affine=False), [X], {}),
+    "rms-norm": (nn.RMSNorm(5), [X], {}),
+    "rms-norm-plain": (nn.RMSNorm((3, 5), 0.1, False), [X], {}),
+    "batch-norm-1d": (nn.BatchNorm1d(3), [X], {}),
+    "batch-norm-1d-columns": (nn.BatchNorm1d(5, eps=0.1), [X[0]], {}),
+    "batch-norm-1d-inference": (nn.BatchNorm1d(3), [X], {"training": False}),
+    "batch-norm-1d-plain": (nn.BatchNorm1d(3, affine=False, track_running_stats=False), [X], {"training": False}),
+    "batch-norm-2d": (nn.BatchNorm2d(3, momentum=None), [X[:, :, None]], {}),
     "sequential": (
         nn.Sequential(
             nn.Embedding(7, 3, rng=0),
@@ -201,4 +211,4 @@ def test_padding_is_the_one_gradient_left_out():
 
 def test_every_layer_is_checked():
     checked = {type(layer) for layer, _, _ in LAYERS.values()}
-    assert checked == {getattr(nn, name) for name in nn.__all__} - {nn.Module, nn.Parameter}
+    assert checked == {getattr(nn, name) for name in nn.__all__} - {nn.Buffer, nn.Module, nn.Parameter}

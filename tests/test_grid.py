@@ -188,6 +188,26 @@ def embedding():
     yield "embedding_lookup_backward", backward, [dy], check
 
 
+def normalization():
+    x, dy, weight, bias = normal((6, 5), (6, 5), (5,), (5,))
+    for name, parameters in (("layer_norm", (weight, bias)), ("rms_norm", (weight,)), ("batch_norm", (weight, bias))):
+        forward = lambda F, *arrays, name=name: getattr(F, name)(*arrays)
+        if name == "batch_norm":
+            forward = lambda F, x, weight, bias: F.batch_norm(x, None, None, weight, bias, training=True)
+
+        def run(F, *arrays, name=name, forward=forward):
+            y, cache = forward(F, *arrays)
+            return y, getattr(F, f"{name}_backward")(cast(dy, y.dtype), cache)
+
+        def check(*arrays, run=run):
+            y, gradients = run(fastnn, *arrays)
+            return (dy * y).sum(), tuple(gradients.values())
+
+        arrays = [x, *parameters]
+        yield name, run, arrays, (check, arrays)
+        yield f"{name}_backward", run, arrays, (check, arrays)
+
+
 def regularization():
     rng = lambda: np.random.default_rng(1)
     x, dy = normal((6, 5), (6, 5))
@@ -197,7 +217,7 @@ def regularization():
     yield "dropout_backward", lambda F, dy: F.dropout_backward(dy, mask, 0.5), [dy], check
 
 
-FAMILY_CASES = (activations, losses, updates, recurrent, embedding, regularization)
+FAMILY_CASES = (activations, losses, updates, recurrent, embedding, normalization, regularization)
 CASES = [case for cases in FAMILY_CASES for case in cases()]
 GRADIENTS = [(name, *check) for name, _, _, check in CASES if check]
 

@@ -1,6 +1,7 @@
 """What both twins ask of their arguments: the dtype rule, the class axis, and errors that name the argument."""
 
 import operator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
@@ -23,6 +24,14 @@ def as_float(x, name):
 def working(dtype):
     """Return the dtype that a result of this dtype is computed in: float16 goes through float32."""
     return np.dtype(np.float32) if dtype == np.float16 else dtype
+
+
+def as_floats(**arrays):
+    """Return the arrays in the dtype to compute in, those that are None as they are, and the result's dtype."""
+    given = {name: as_float(x, name) for name, x in arrays.items() if x is not None}
+    dtype = np.result_type(*given.values())
+    kind = working(dtype)
+    return [given[name].astype(kind, copy=False) if name in given else None for name in arrays], dtype
 
 
 def class_axis(axis, x, name):
@@ -180,7 +189,7 @@ def recurrent_operands(gates, **arrays):
     return {name: value if value is None else value.astype(kind, copy=False) for name, value in arrays.items()}, dtype
 
 
-def check_lengths(lengths, steps, batch):
+def check_lengths(lengths, steps, batch, of="x"):
     """Return the lengths as int64, each from 0 to the number of steps; all of them where lengths is None."""
     if lengths is None:
         return np.full(batch, steps, np.int64)
@@ -190,7 +199,7 @@ def check_lengths(lengths, steps, batch):
     check_shape(lengths, (batch,), "lengths")
     wrong = (lengths < 0) | (lengths > steps)
     if wrong.any():
-        raise ValueError(f"lengths hold {lengths[wrong][0]}, expected numbers from 0 to the {steps} steps of x")
+        raise ValueError(f"lengths hold {lengths[wrong][0]}, expected numbers from 0 to the {steps} steps of {of}")
     return lengths.astype(np.int64, copy=False)
 
 
@@ -201,3 +210,79 @@ def as_gradient(gradient, shape, dtype, name):
     gradient = as_float(gradient, name)
     check_shape(gradient, shape, name)
     return gradient.astype(dtype, copy=False)
+
+
+class NormCache(NamedTuple):
+    """What the gradients of a normalization need; `mean` and `rstd`, 1 / sqrt(variance + eps), are for all to read."""
+
+    maker: str
+    x: np.ndarray
+    weight: np.ndarray | None
+    bias: np.ndarray | None
+    mean: np.ndarray | None  # None: nothing was subtracted
+    rstd: np.ndarray
+    fixed: bool  # the statistics were given, not taken from x
+    dtype: np.dtype
+
+
+def check_cache(cache, maker):
+    """Raise TypeError unless this is the cache of the function of that name."""
+    made = getattr(cache, "maker", None)
+    if made != maker:
+        raise TypeError(f"cache is {f'of {made}' if made else f'a {type(cache).__name__}'}, expected that of {maker}")
+
+
+def check_eps(eps):
+    """Return eps as a number of 0 or more."""
+    eps = float(eps)
+    if not eps >= 0:
+        raise ValueError(f"eps is {eps}, expected 0 or more")
+    return eps
+
+
+def row_operands(x, weight, bias=None):
+    """Return the arguments in the dtype to compute in, the shape of the axes to normalise over, and the result's dtype.
+
+    Those axes are the last ones of x, as many as weight, or else bias, has; one where both are None.
+    """
+    (x, weight, bias), dtype = as_floats(x=x, weight=weight, bias=bias)
+    shape = x.shape[-1:] if weight is None and bias is None else bias.shape if weight is None else weight.shape
+    if not shape or x.shape[-len(shape) :] != shape:
+        expected = ", ".join(map(str, shape)) if shape else "features"
+        raise ValueError(f"x has shape {x.shape}, expected (..., {expected})")
+    if bias is not None:
+        check_shape(bias, shape, "bias")
+    return x, weight, bias, shape, dtype
+
+
+def channel_operands(x, running_mean, running_var, weight, bias, training, momentum):
+    """Return the arguments of `batch_norm` in the dtype to compute in, and the result's dtype.
+
+    The running statistics come as they are for training, which writes into them, and as float64 otherwise.
+    """
+    (x, weight, bias), dtype = as_floats(x=x, weight=weight, bias=bias)
+    if x.ndim < 2:
+        raise ValueError(f"x has shape {x.shape}, expected (N, C, ...)")
+    channels = x.shape[1:2]
+    for name, value in (("weight", weight), ("bias", bias)):
+        if value is not None:
+            check_shape(value, channels, name)
+    running = {"running_mean": running_mean, "running_var": running_var}
+    absent = [name for name, value in running.items() if value is None]
+    if len(absent) == 1 or (absent and not training):
+        raise ValueError(f"{absent[0]} is None, expected an array{' unless both are None' if training else ''}")
+    if not 0 <= momentum <= 1:
+        raise ValueError(f"momentum is {momentum}, expected a number from 0 to 1")
+    if training:
+        if 0 < channels[0] > x.size // 2:
+            raise ValueError(f"x has shape {x.shape}, expected at least two values a channel to train on")
+        for name, value in running.items():
+            if value is not None:
+                check_out(value, channels, x.dtype, name)
+        if not absent and np.may_share_memory(running_mean, running_var):
+            raise ValueError("running_mean and running_var overlap in memory, expected separate arrays")
+    else:
+        for name, value in running.items():
+            running[name] = as_float(value, name).astype(np.float64)
+            check_shape(running[name], channels, name)
+    return x, *running.values(), weight, bias, dtype

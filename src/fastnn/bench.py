@@ -265,12 +265,52 @@ def _embedding():
         yield Row("embedding", "embedding_lookup_backward", "float32", size, back, "grad", draw, limit)
 
 
+ROW_SHAPES = ((64, 64), (512, 768))
+CHANNEL_SHAPES = ((128, 256), (32, 64, 14, 14))
+
+
+def _normalization():
+    for name, arguments, shapes in (
+        ("layer_norm", "x, weight, bias", ROW_SHAPES),
+        ("rms_norm", "x, weight", ROW_SHAPES),
+        ("batch_norm", "x, None, None, weight, bias, training=True", CHANNEL_SHAPES),
+        ("batch_norm_inference", "x, mean, var, weight, bias", CHANNEL_SHAPES),
+    ):
+        for shape in shapes:
+            yield from _normalized(name, arguments, shape)
+
+
+def _normalized(name, arguments, shape):
+    features = shape[1]
+
+    def draw():
+        rng = np.random.default_rng(0)
+        x, dy, y = rng.standard_normal((3, *shape), "f")
+        weight, bias, mean = rng.standard_normal((3, features), "f")
+        return {"x": x, "dy": dy, "y": y, "weight": weight, "bias": bias, "mean": mean, "var": np.square(bias)}
+
+    def draw_backward():
+        v = draw()
+        exec(forward, {"F": functions}, v)
+        return v
+
+    size = "x".join(map(str, shape))
+    f = name.removesuffix("_inference")
+    forward = f"y, cache = F.{f}({arguments})"
+    yield Row("normalization", name, "float32", size, forward, "y", draw, "np.copyto(y, x)")
+    if f == name:
+        back = f"gradients = F.{f}_backward(dy, cache)"
+        limit = "np.add(dy, x, out=y)"
+        yield Row("normalization", f"{name}_backward", "float32", size, back, "gradients", draw_backward, limit)
+
+
 _ROWS = {
     "activations": _activations,
     "losses": _losses,
     "updates": _updates,
     "recurrent": _recurrent,
     "embedding": _embedding,
+    "normalization": _normalization,
     "regularization": _regularization,
 }
 

@@ -102,9 +102,9 @@ def save(module, path, metadata=None, arrays=None):
 
     `metadata` and `arrays` go beside them into the file: `load_arrays` returns them, `load` leaves them aside.
     """
-    names = {id(parameter): name for name, parameter in module.named_parameters()}
-    every = module.named_parameters(unique=False)
-    tied = {name: names[id(parameter)] for name, parameter in every if names[id(parameter)] != name}
+    names = {id(array): name for name, array in module.named_arrays()}
+    every = module.named_arrays(unique=False)
+    tied = {name: names[id(array)] for name, array in every if names[id(array)] != name}
     arrays = arrays or {}
     described = {"module": _describe(module), "tied": tied, "beside": list(arrays)}
     save_arrays(path, {**arrays, **module.state_dict()}, {**(metadata or {}), **described})
@@ -161,15 +161,16 @@ def load(path):
         module = _build(metadata["module"])
         if not isinstance(module, Module):
             raise ValueError("class and config are missing")
-        parameters = dict(module.named_parameters(unique=False))
+        own = dict(module.named_arrays(unique=False))
         modules = dict(module.named_modules())
         for name, first in metadata.get("tied", {}).items():
             owner, _, attribute = name.rpartition(".")
-            setattr(modules[owner], attribute, parameters[first])
+            setattr(modules[owner], attribute, own[first])
         module.load_state_dict({name: arrays[name] for name in arrays.keys() - set(metadata.get("beside", ()))})
-        for name, parameter in module.named_parameters():
-            dtype = np.result_type(arrays[name], np.float32)  # the file's own, but nothing narrower
-            parameter.value = arrays[name].astype(dtype, copy=False)
+        for name, array in module.named_arrays():
+            if array.value.dtype.kind == "f":
+                dtype = np.result_type(arrays[name], np.float32)  # the file's own, but nothing narrower
+                array.value = arrays[name].astype(dtype, copy=False)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not describe a module: {error}") from error
     return module

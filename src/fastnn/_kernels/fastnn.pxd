@@ -78,6 +78,23 @@ cdef extern from "fastnn.h" nogil:
         void (*matvec)(void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         fnn_cell *cells[FNN_N_CELLS]
         void (*accumulate)(void *, const void *, Py_ssize_t) noexcept nogil
+        void (*layer_norm)(
+            void *, double *, double *, const void *, const void *, const void *, double, Py_ssize_t,
+            Py_ssize_t) noexcept nogil
+        void (*layer_norm_backward)(
+            void *, double *, double *, void *, const void *, const void *, const void *, const double *,
+            const double *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*row_moments)(double *, double *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*column_moments)(double *, double *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*row_dots)(
+            double *, double *, const void *, const void *, const double *, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t) noexcept nogil
+        void (*column_dots)(
+            double *, double *, const void *, const void *, const double *, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t) noexcept nogil
+        void (*affine)(
+            void *, const void *, const void *, const void *, const void *, const void *, const void *, Py_ssize_t,
+            Py_ssize_t, int) noexcept nogil
     ctypedef struct fnn_kernels:
         const char *isa
         fnn_real f32

@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-__all__ = ["Module", "Parameter"]
+__all__ = ["Buffer", "Module", "Parameter"]
 
 _classes = {}
 
@@ -60,6 +60,32 @@ class Parameter:
             self.grad = gradient
         else:
             self.grad += gradient
+
+
+class Buffer:
+    """An array that belongs to a module's state and is not trained, such as running statistics.
+
+    Parameters
+    ----------
+    value : array_like
+
+    Attributes
+    ----------
+    value : ndarray
+
+    Examples
+    --------
+    >>> Buffer(np.zeros(3))
+    Buffer((3,), float64)
+    """
+
+    __slots__ = ("value",)
+
+    def __init__(self, value):
+        self.value = np.array(value, order="C")
+
+    def __repr__(self):
+        return f"Buffer({self.value.shape}, {self.value.dtype})"
 
 
 class Module:
@@ -119,14 +145,13 @@ class Module:
     # ---- parameters and layers, by name ---------------------------------------------------------------------
 
     def _members(self):
-        """Yield (name, parameter or module) in the order of the attributes, those in lists included."""
+        """Yield (name, parameter, buffer or module) in the order of the attributes, those in lists included."""
+        kinds = (Parameter, Buffer, Module)
         for name, value in vars(self).items():
-            if isinstance(value, (Parameter, Module)):
+            if isinstance(value, kinds):
                 yield name, value
             elif isinstance(value, (list, tuple)):
-                yield from (
-                    (f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, (Parameter, Module))
-                )
+                yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, kinds))
 
     def named_modules(self):
         """Yield (dotted path, module) for this module, whose path is empty, and all below it."""
@@ -135,14 +160,18 @@ class Module:
             if isinstance(member, Module):
                 yield from ((f"{name}.{path}" if path else name, module) for path, module in member.named_modules())
 
-    def named_parameters(self, *, unique=True):
-        """Yield (dotted name, parameter), as PyTorch names them; a shared one only once unless `unique` is False."""
+    def named_arrays(self, *, unique=True):
+        """Yield (dotted name, parameter or buffer), as in PyTorch; a shared one only once unless `unique` is False."""
         seen = set()
         for path, module in self.named_modules():
             for name, member in module._members():
-                if isinstance(member, Parameter) and not (unique and id(member) in seen):
+                if not isinstance(member, Module) and not (unique and id(member) in seen):
                     seen.add(id(member))
                     yield f"{path}.{name}" if path else name, member
+
+    def named_parameters(self, *, unique=True):
+        """Yield (dotted name, parameter): what is trained of `named_arrays`."""
+        return ((name, array) for name, array in self.named_arrays(unique=unique) if isinstance(array, Parameter))
 
     def parameters(self):
         """Return the list of parameters, each once."""
@@ -152,10 +181,10 @@ class Module:
 
     def state_dict(self):
         """Return a dict from dotted name to a copy of the array, with PyTorch's names and shapes."""
-        return {name: parameter.value.copy() for name, parameter in self.named_parameters(unique=False)}
+        return {name: array.value.copy() for name, array in self.named_arrays(unique=False)}
 
     def load_state_dict(self, state, strict=True):
-        """Copy the arrays of a dict, such as `state_dict` returns, into the parameters, whose dtypes stay.
+        """Copy the arrays of a dict, such as `state_dict` returns, into parameters and buffers, whose dtypes stay.
 
         Parameters
         ----------
@@ -173,13 +202,13 @@ class Module:
         ValueError
             One that lists all names missing, unexpected and of another shape; nothing is written then.
         """
-        parameters = dict(self.named_parameters(unique=False))
-        missing = [name for name in parameters if name not in state]
-        unexpected = [name for name in state if name not in parameters]
-        found = {name: np.asarray(state[name]) for name in parameters if name in state}
+        own = dict(self.named_arrays(unique=False))
+        missing = [name for name in own if name not in state]
+        unexpected = [name for name in state if name not in own]
+        found = {name: np.asarray(state[name]) for name in own if name in state}
         mismatched = []
         for name, array in found.items():
-            value = parameters[name].value
+            value = own[name].value
             if array.shape != value.shape:
                 mismatched.append(f"{name} has shape {array.shape}, expected {value.shape}")
             elif not np.can_cast(array.dtype, value.dtype, "same_kind"):
@@ -190,15 +219,17 @@ class Module:
         if problems:
             raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(problems)}")
         for name, array in found.items():
-            parameters[name].value[...] = array
+            own[name].value[...] = array
         return missing, unexpected
 
     def astype(self, dtype):
-        """Return a copy whose parameters have the dtype, float32 or float64, and no gradients."""
+        """Return a copy whose arrays have the dtype, float32 or float64 (those of integers stay), and no gradients."""
         dtype = real_dtype(dtype)
         module = copy.deepcopy(self)
+        for _, array in module.named_arrays():
+            if array.value.dtype.kind == "f":
+                array.value = array.value.astype(dtype)
         for parameter in module.parameters():
-            parameter.value = parameter.value.astype(dtype)
             parameter.grad = None
         return module
 

@@ -1,9 +1,10 @@
 """The compiled functions: dtype, axis, `out` and documentation around the kernels."""
 
-from fastnn.ops import activations, embedding, losses, recurrent, regularization, updates
+from fastnn.ops import activations, embedding, losses, normalization, recurrent, regularization, updates
 from fastnn.ops.activations import *
 from fastnn.ops.embedding import *
 from fastnn.ops.losses import *
+from fastnn.ops.normalization import *
 from fastnn.ops.recurrent import *
 from fastnn.ops.regularization import *
 from fastnn.ops.updates import *
@@ -12,6 +13,7 @@ __all__ = [
     *activations.__all__,
     *embedding.__all__,
     *losses.__all__,
+    *normalization.__all__,
     *recurrent.__all__,
     *regularization.__all__,
     *updates.__all__,

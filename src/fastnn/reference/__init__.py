@@ -1,9 +1,18 @@
 """The same functions in plain NumPy: the specification of the kernels, and a drop-in twin of `fastnn`."""
 
-from fastnn.reference import activations, embedding, losses, recurrent, regularization, updates
+from fastnn.reference import (
+    activations,
+    embedding,
+    losses,
+    normalization,
+    recurrent,
+    regularization,
+    updates,
+)
 from fastnn.reference.activations import *
 from fastnn.reference.embedding import *
 from fastnn.reference.losses import *
+from fastnn.reference.normalization import *
 from fastnn.reference.recurrent import *
 from fastnn.reference.regularization import *
 from fastnn.reference.updates import *
@@ -12,6 +21,7 @@ __all__ = [
     *activations.__all__,
     *embedding.__all__,
     *losses.__all__,
+    *normalization.__all__,
     *recurrent.__all__,
     *regularization.__all__,
     *updates.__all__,
