@@ -26,6 +26,13 @@ def lint(session):
 
 
 @nox.session
+def conformance(session):
+    """Compare with PyTorch itself, on more cases than those whose answers are stored."""
+    session.install(".[test,conformance]")
+    session.run("pytest", "-m", "live", "tests/conformance", *session.posargs)
+
+
+@nox.session
 def bench(session):
     """Measure every row, with AVX2 alone too, and render docs/benchmarks; arguments go to pytest."""
     session.install(".[test,plot]")

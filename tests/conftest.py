@@ -32,6 +32,7 @@ def rng():
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "kernels: drives the compiled kernels themselves")
+    config.addinivalue_line("markers", "live: compares with an installed PyTorch, on request: `pytest -m live`")
 
 
 def pytest_collection_modifyitems(items):

@@ -1,0 +1,437 @@
+"""What fastnn and PyTorch both compute, told once: for the frozen vectors, the tests and the live comparison.
+
+A row of `OPERATIONS` says what goes in, what fastnn makes of it, what PyTorch makes of it, and the options to cross.
+"""
+
+import itertools
+import math
+import zlib
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import numpy as np
+
+import fastnn
+from fastnn import nn, optim
+
+# What fastnn does otherwise on purpose; no case runs into it.
+DIFFERENCES = {
+    "Cross entropy, mean, no target counts": "loss and gradient are 0 (PyTorch: NaN)",
+    "Cross entropy, probability targets and an ignore_index": "ValueError (PyTorch: only for an index of at least 0)",
+    "Hardsigmoid, gradient in float64": "dy / 6 (PyTorch: times 1 / 6 rounded to float32, wrong by 3e-8)",
+    "Recurrent layers, a length of 0": "the final state is the initial one (PyTorch: an error)",
+    "clip_grad_norm": "scales by max_norm / norm (PyTorch: by max_norm / (norm + 1e-6))",
+}
+
+
+class Operation(NamedTuple):
+    family: str
+    name: str
+    inputs: Callable  # (draw, options) -> arrays by name
+    ours: Callable  # (arrays, options) -> results by name, and the function from their gradients to those of inputs
+    theirs: Callable  # (torch, tensors, options) -> results by name
+    grid: dict  # the values of each option: their product is frozen
+    live: dict | None = None  # options with other values in the live comparison
+    where: Callable = lambda o: True  # the combinations that exist
+    constant: tuple = ()  # the inputs that get no gradient, besides integers
+    weighed: bool = True  # whether gradients are those of a weighted sum of the results, or of the plain one
+
+    def cases(self, live=False):
+        """Yield (id, options) for every combination."""
+        grid = self.grid | (self.live or {} if live else {})
+        for values in itertools.product(*grid.values()):
+            options = SimpleNamespace(**dict(zip(grid, values, strict=True)))
+            if self.where(options):
+                shown = [f"{name}={value}" for name, value in vars(options).items() if len(grid[name]) > 1]
+                yield f"{self.name}({', '.join(shown)})", options
+
+
+class Draw:
+    """Numbers made of a generator's raw bits, which are the same in all versions of NumPy."""
+
+    def __init__(self, seed):
+        self._bits = np.random.PCG64(zlib.crc32(seed.encode()))
+
+    def __call__(self, *shape):
+        """Return numbers from -2 to below 2, all exact in float32."""
+        raw = self._bits.random_raw(math.prod(shape)) >> np.uint64(40)
+        return raw.reshape(shape) / 2.0**22 - 2
+
+    def below(self, n, *shape):
+        """Return integers from 0 to n - 1."""
+        return (self._bits.random_raw(math.prod(shape)) % np.uint64(n)).astype(np.int64).reshape(shape)
+
+
+# --- both sides of a case --------------------------------------------------------------------------------------------
+def cotangents(operation, seed, results):
+    """Return gradients of the results, to pull back."""
+    draw = lambda name, shape: Draw(f"{seed} {name}")(*shape) if operation.weighed else np.ones(shape)
+    return {name: draw(name, np.shape(y)) for name, y in results.items()}
+
+
+def ours(operation, seed, options, dtype):
+    """Return the results and gradients by name, as fastnn computes them in this dtype."""
+    cast = lambda arrays: {n: x.astype(dtype) if x.dtype == np.float64 else x for n, x in arrays.items()}
+    results, back = operation.ours(cast(operation.inputs(Draw(seed), options)), options)
+    gradients = back(cast(cotangents(operation, seed, results))) if back else {}
+    return results | {f"d{name}": gradient for name, gradient in gradients.items()}
+
+
+def theirs(torch, operation, seed, options):
+    """Return the same as PyTorch computes it, in float64."""
+    tensors = {name: torch.tensor(x) for name, x in operation.inputs(Draw(seed), options).items()}
+    varied = {n: x for n, x in tensors.items() if x.is_floating_point() and n not in operation.constant}
+    for x in varied.values():
+        x.requires_grad_()
+    results = operation.theirs(torch, tensors, options)
+    values = {name: y.detach().numpy() for name, y in results.items()}
+    if varied:
+        dresults = cotangents(operation, seed, values)
+        total = sum((y * torch.tensor(dresults[name])).sum() for name, y in results.items())
+        gradients = torch.autograd.grad(total, list(varied.values()), materialize_grads=True)
+        values |= {f"d{name}": gradient.numpy() for name, gradient in zip(varied, gradients, strict=True)}
+    return values
+
+
+# --- activations -----------------------------------------------------------------------------------------------------
+KINKS = np.array([-3.0, -1.0, -0.0, 0.0, 1.0, 3.0, 6.0])
+
+
+def activation(name, there=None, **parameters):
+    """An elementwise function, scaled to several ranges, and where some have kinks."""
+
+    def inputs(draw, o):
+        return {"x": KINKS.copy() if o.at == "kinks" else draw(3, 4) * o.at}
+
+    def run(a, o):
+        options = {key: getattr(o, key) for key in parameters}
+        y = getattr(fastnn, name)(a["x"], **options)
+        saved = a["x"] if fastnn.saved_for(name) == "x" else y
+        return {"y": y}, lambda d: {"x": getattr(fastnn, f"{name}_backward")(d["y"], saved, **options)}
+
+    def theirs(torch, a, o):
+        options = {key: getattr(o, key) for key in parameters}
+        F = torch.nn.functional
+        return {"y": there(F, a["x"]) if there else getattr(F, name)(a["x"], **options)}
+
+    grid = {"at": [0.5, 4, "kinks"], **parameters}
+    return Operation("activations", name, inputs, run, theirs, grid, live={"at": [0.001, 1, 2, 4, "kinks"]})
+
+
+def activations():
+    for name in ("sigmoid", "tanh", "relu", "softplus", "softsign", "selu", "gelu", "silu", "mish", "hardswish"):
+        yield activation(name)
+    yield activation("log_sigmoid", lambda F, x: F.logsigmoid(x))
+    yield activation("gelu_tanh", lambda F, x: F.gelu(x, approximate="tanh"))
+    yield activation("hardsigmoid", lambda F, x: F.relu6(x + 3) / 6)
+    yield activation("hardtanh", min_val=[-1.0, -0.5], max_val=[1.0, 6.0])
+    yield activation("leaky_relu", negative_slope=[0.01, 0.25, 0.0, -1.0])
+    yield activation("elu", alpha=[1.0, 0.5, 2.0])
+
+
+# --- losses ----------------------------------------------------------------------------------------------------------
+ROWS = {"shape": [(4,), (3, 5), (2, 3, 4)], "axis": [-1, 0]}
+MORE_ROWS = {"shape": [(1,), (40,), (7, 1), (3, 40), (2, 3, 4, 5)]}
+
+
+def rows(name):
+    def run(a, o):
+        y = getattr(fastnn, name)(a["x"], o.axis)
+        return {"y": y}, lambda d: {"x": getattr(fastnn, f"{name}_backward")(d["y"], y, o.axis)}
+
+    theirs = lambda torch, a, o: {"y": getattr(torch, name)(a["x"], o.axis)}
+    return Operation("losses", name, lambda draw, o: {"x": 3 * draw(*o.shape)}, run, theirs, ROWS, MORE_ROWS)
+
+
+def logsumexp():
+    def run(a, o):
+        expanded = lambda y: y if o.keepdims else np.expand_dims(y, o.axis)
+        y = fastnn.logsumexp(a["x"], o.axis, o.keepdims)
+        return {"y": y}, lambda d: {"x": expanded(d["y"]) * fastnn.softmax(a["x"], o.axis)}
+
+    theirs = lambda torch, a, o: {"y": torch.logsumexp(a["x"], o.axis, o.keepdims)}
+    grid = ROWS | {"keepdims": [False, True]}
+    return Operation("losses", "logsumexp", lambda draw, o: {"x": 3 * draw(*o.shape)}, run, theirs, grid, MORE_ROWS)
+
+
+def cross_entropy():
+    """The classes are PyTorch's: axis 1, or the only one."""
+    class_axis = lambda o: min(1, len(o.shape) - 1)
+
+    def inputs(draw, o):
+        axis = class_axis(o)
+        classes, rows = o.shape[axis], o.shape[:axis] + o.shape[axis + 1 :]
+        a = {"logits": 3 * draw(*o.shape)}
+        if o.targets == "probabilities":
+            chances = draw(*o.shape) + 2
+            a["targets"] = chances / chances.sum(axis, keepdims=True)
+        else:
+            index = a["targets"] = draw.below(classes, *rows)
+            if o.ignore_index is not None:
+                index[(draw(*rows) > 1) | (o.targets == "all ignored")] = o.ignore_index
+            if o.targets == "indices" and index.size and o.ignore_index != classes - 1:
+                index.flat[0] = classes - 1  # one counts
+        if o.weight:
+            a["weight"] = draw(classes) + 2
+            a["weight"][0] *= o.weight == "positive"
+        return a
+
+    def run(a, o):
+        options = {key: getattr(o, key) for key in ("ignore_index", "label_smoothing", "reduction")}
+        loss, gradient = fastnn.softmax_cross_entropy(**a, axis=class_axis(o), **options)
+        return {"loss": loss}, lambda d: {"logits": gradient}
+
+    def theirs(torch, a, o):
+        options = {key: getattr(o, key) for key in ("label_smoothing", "reduction")}
+        ignore_index = -100 if o.ignore_index is None else o.ignore_index
+        logits, targets, weight = a["logits"], a["targets"], a.get("weight")
+        f = torch.nn.functional.cross_entropy
+        return {"loss": f(logits, targets, weight, ignore_index=ignore_index, **options)}
+
+    def where(o):
+        if o.ignore_index is None:
+            return o.targets != "all ignored" and (0 not in o.shape or o.reduction != "mean")
+        counts = o.targets == "indices" and 0 not in o.shape and o.ignore_index != o.shape[class_axis(o)] - 1
+        return o.targets != "probabilities" and (counts or o.reduction != "mean")
+
+    grid = {
+        "shape": [(5,), (4, 5), (2, 5, 3), (2, 4, 2, 3)],
+        "targets": ["indices", "probabilities", "all ignored"],
+        "weight": [None, "positive", "with a zero"],
+        "ignore_index": [None, 1, -100],
+        "label_smoothing": [0.0, 0.1, 1.0],
+        "reduction": ["mean", "sum", "none"],
+    }
+    live = {
+        "shape": [(5,), (0, 5), (4, 5), (40, 70), (2, 5, 3), (2, 4, 2, 3), (2, 3, 2, 1, 3)],
+        "ignore_index": [None, 0, 1, -1, -100, 1000],
+    }
+    constant = ("targets", "weight")
+    return Operation("losses", "softmax_cross_entropy", inputs, run, theirs, grid, live, where, constant, weighed=False)
+
+
+def losses():
+    yield rows("softmax")
+    yield rows("log_softmax")
+    yield logsumexp()
+    yield cross_entropy()
+
+
+# --- layers ----------------------------------------------------------------------------------------------------------
+CALL = {"shape", "state", "lengths"}  # options of a call, not of the layer
+
+
+def made(room, name, sizes, o):
+    """Return a layer of fastnn.nn or torch.nn."""
+    return getattr(room, name)(*sizes, **{key: value for key, value in vars(o).items() if key not in CALL})
+
+
+def weights(draw, name, sizes, o):
+    """Return parameters for a layer, with the names and shapes of fastnn's; PyTorch takes no others."""
+    return {key: draw(*p.value.shape) / 4 for key, p in made(nn, name, sizes, o).named_parameters()}
+
+
+def loaded(a, name, sizes, o):
+    """Return fastnn's layer with the weights of a case, in their dtype."""
+    layer = made(nn, name, sizes, o)
+    state = {key: a[key] for key, _ in layer.named_parameters()}
+    layer = layer.astype(np.result_type(*state.values())) if state else layer
+    layer.load_state_dict(state)
+    return layer
+
+
+def gradients(layer):
+    return {name: parameter.grad for name, parameter in layer.named_parameters()}
+
+
+def applied(torch, a, name, sizes, o, arguments):
+    """Return what PyTorch's layer makes of arguments; its weights are the tensors of the case."""
+    layer = made(torch.nn, name, sizes, o)
+    state = {key: a[key] for key in layer.state_dict()}
+    return torch.func.functional_call(layer, state, arguments, strict=True)
+
+
+def layer(family, name, sizes, x, **more):
+    """A layer that takes one array and returns one."""
+
+    def inputs(draw, o):
+        return {"x": x(draw, o), **weights(draw, name, sizes, o)}
+
+    def run(a, o):
+        layer = loaded(a, name, sizes, o)
+        y, back = layer.vjp(a["x"])
+
+        def pull(d):
+            dx = back(d["y"])
+            return ({} if dx is None else {"x": dx}) | gradients(layer)
+
+        return {"y": y}, pull
+
+    theirs = lambda torch, a, o: {"y": applied(torch, a, name, sizes, o, (a["x"],))}
+    return Operation(family, name, inputs, run, theirs, **more)
+
+
+def layers():
+    grid = {"shape": [(3,), (4, 3), (2, 4, 3), (0, 3)], "bias": [True, False]}
+    yield layer("linear", "Linear", (3, 5), lambda draw, o: draw(*o.shape), grid=grid)
+    grid = {"shape": [(), (4,), (2, 3), (0,)], "padding_idx": [None, 0, -1]}
+    yield layer("embedding", "Embedding", (5, 3), lambda draw, o: draw.below(5, *o.shape), grid=grid)
+    grid = {"shape": [(3, 4)], "p": [0.0, 1.0]}
+    yield layer("regularization", "Dropout", (), lambda draw, o: draw(*o.shape), grid=grid)
+
+
+# --- recurrent -------------------------------------------------------------------------------------------------------
+STATES = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
+LENGTHS = np.array([2, 4, 1])
+
+
+def packed(arrays):
+    """Return a state as layers take and give it."""
+    return tuple(arrays) if len(arrays) > 1 else arrays[0]
+
+
+def named(letters, state, suffix=""):
+    """Return the arrays of a state by name."""
+    state = state if isinstance(state, tuple) else (state,)
+    return {letter + suffix: array for letter, array in zip(letters, state, strict=True)}
+
+
+def initial(a, letters, o):
+    return packed([a[letter] for letter in letters]) if o.state else None
+
+
+def sequences(name, **options):
+    """A recurrent layer: any number of layers and directions, with lengths or without."""
+    letters, sizes = STATES[name], (2, 3)
+
+    def inputs(draw, o):
+        cells = o.num_layers * (1 + o.bidirectional)
+        state = {letter: draw(cells, 3, 3) for letter in letters} if o.state else {}
+        return {"x": draw(3, 4, 2) if o.batch_first else draw(4, 3, 2), **state, **weights(draw, name, sizes, o)}
+
+    def run(a, o):
+        layer = loaded(a, name, sizes, o)
+        (y, state), back = layer.vjp(a["x"], initial(a, letters, o), LENGTHS if o.lengths else None)
+
+        def pull(d):
+            dy, *dstate = d.values()
+            dx, dstate = back(dy, packed(dstate))
+            return {"x": dx} | (named(letters, dstate) if o.state else {}) | gradients(layer)
+
+        return {"y": y} | named(letters, state, "_n"), pull
+
+    def theirs(torch, a, o):
+        rnn, x = torch.nn.utils.rnn, a["x"]
+        if o.lengths:
+            x = rnn.pack_padded_sequence(x, LENGTHS, o.batch_first, enforce_sorted=False)
+        y, state = applied(torch, a, name, sizes, o, (x, initial(a, letters, o)))
+        if o.lengths:
+            y, _ = rnn.pad_packed_sequence(y, o.batch_first)
+        return {"y": y} | named(letters, state, "_n")
+
+    switch = [False, True]
+    names = ("batch_first", "bidirectional", "lengths", "state")
+    grid = options | {"num_layers": [1, 2], "bias": [True, False]} | dict.fromkeys(names, switch)
+    return Operation("recurrent", name, inputs, run, theirs, grid, {"num_layers": [1, 2, 3]})
+
+
+def cell(kind, **options):
+    """One step."""
+    name, letters, sizes = f"{kind}Cell", STATES[kind], (2, 3)
+
+    def inputs(draw, o):
+        state = {letter: draw(3, 3) for letter in letters} if o.state else {}
+        return {"x": draw(3, 2), **state, **weights(draw, name, sizes, o)}
+
+    def run(a, o):
+        layer = loaded(a, name, sizes, o)
+        state, back = layer.vjp(a["x"], initial(a, letters, o))
+
+        def pull(d):
+            dx, dstate = back(*d.values())
+            return {"x": dx} | (named(letters, dstate) if o.state else {}) | gradients(layer)
+
+        return named(letters, state, "_n"), pull
+
+    def theirs(torch, a, o):
+        return named(letters, applied(torch, a, name, sizes, o, (a["x"], initial(a, letters, o))), "_n")
+
+    grid = options | {"bias": [True, False], "state": [False, True]}
+    return Operation("recurrent", name, inputs, run, theirs, grid)
+
+
+def recurrent():
+    nonlinearity = {"nonlinearity": ["tanh", "relu"]}
+    for kind, options in {"RNN": nonlinearity, "LSTM": {}, "GRU": {}}.items():
+        yield sequences(kind, **options)
+        yield cell(kind, **options)
+
+
+# --- updates ---------------------------------------------------------------------------------------------------------
+STEPS = 20
+
+
+def optimizer(name, where=lambda o: True, **grid):
+    """Twenty steps, of two parameters in two groups, the second of which learns twice as fast."""
+
+    def inputs(draw, o):
+        return {"a": draw(3), "b": draw(2, 1), "da": draw(STEPS, 3), "db": draw(STEPS, 2, 1)}
+
+    def walk(step, params, a):
+        """Return both parameters after each step."""
+        trail = []
+        for k in range(STEPS):
+            step([a["da"][k], a["db"][k]])
+            trail.append([p.copy() for p in params()])
+        return {key: np.stack(values) for key, values in zip("ab", zip(*trail, strict=True), strict=True)}
+
+    def groups(params, o):
+        return [{"params": [params[0]]}, {"params": [params[1]], "lr": 2 * o.lr}]
+
+    def run(a, o):
+        params = [nn.Parameter(a["a"]), nn.Parameter(a["b"])]
+        optimizer = getattr(optim, name)(groups(params, o), **vars(o))
+
+        def step(grads):
+            for p, grad in zip(params, grads, strict=True):
+                p.grad = grad.copy()
+            optimizer.step()
+
+        return walk(step, lambda: [p.value for p in params], a), None
+
+    def theirs(torch, a, o):
+        params = [torch.nn.Parameter(a["a"].clone()), torch.nn.Parameter(a["b"].clone())]
+        optimizer = getattr(torch.optim, name)(groups(params, o), **vars(o))
+
+        def step(grads):
+            for p, grad in zip(params, grads, strict=True):
+                p.grad = grad.clone()
+            optimizer.step()
+
+        trail = walk(step, lambda: [p.detach().numpy() for p in params], a)
+        return {key: torch.tensor(values) for key, values in trail.items()}
+
+    return Operation("updates", name, inputs, run, theirs, grid, where=where, constant=("a", "b", "da", "db"))
+
+
+def updates():
+    switch = [False, True]
+    yield optimizer(
+        "SGD",
+        lambda o: not o.nesterov or (o.momentum and not o.dampening),
+        lr=[0.1],
+        momentum=[0.0, 0.9],
+        dampening=[0.0, 0.3],
+        nesterov=switch,
+        weight_decay=[0.0, 0.1],
+        maximize=switch,
+    )
+    decay = {"weight_decay": [0.0, 0.1], "maximize": switch}
+    yield optimizer("RMSprop", lr=[0.01], alpha=[0.99, 0.5], eps=[1e-8, 0.01], centered=switch, **decay)
+    for name in ("Adam", "AdamW"):
+        yield optimizer(name, lr=[0.01], betas=[(0.9, 0.999), (0.5, 0.8)], eps=[1e-8, 0.01], **decay)
+
+
+FAMILIES = (activations, losses, layers, recurrent, updates)
+OPERATIONS = [operation for family in FAMILIES for operation in family()]
