@@ -44,5 +44,5 @@ def compare(got, want, dtype):
     for name, value in want.items():
         result = got[name]
         assert np.shape(result) == value.shape, name
-        assert isinstance(result, float) or result.dtype == dtype, name
+        assert isinstance(result, float) or result.dtype == (value.dtype if value.dtype.kind in "ib" else dtype), name
         np.testing.assert_allclose(result, value, relative, to_largest * np.abs(value).max(initial=0), err_msg=name)

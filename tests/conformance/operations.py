@@ -219,7 +219,7 @@ def losses():
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
-CALL = {"shape", "state", "lengths"}  # options of a call, not of the layer
+CALL = {"shape", "training", "state", "lengths"}  # options of a call, not of the layer
 
 
 def made(room, name, sizes, o):
@@ -228,15 +228,20 @@ def made(room, name, sizes, o):
 
 
 def weights(draw, name, sizes, o):
-    """Return parameters for a layer, with the names and shapes of fastnn's; PyTorch takes no others."""
-    return {key: draw(*p.value.shape) / 4 for key, p in made(nn, name, sizes, o).named_parameters()}
+    """Return parameters and buffers for a layer, with the names and shapes of fastnn's; PyTorch takes no others."""
+    state = {}
+    for key, value in made(nn, name, sizes, o).state_dict().items():
+        state[key] = draw(*value.shape) / 4 if value.dtype.kind == "f" else draw.below(9, *value.shape)
+        state[key] += key == "running_var"
+    return state
 
 
 def loaded(a, name, sizes, o):
     """Return fastnn's layer with the weights of a case, in their dtype."""
     layer = made(nn, name, sizes, o)
-    state = {key: a[key] for key, _ in layer.named_parameters()}
-    layer = layer.astype(np.result_type(*state.values())) if state else layer
+    state = {key: a[key] for key in layer.state_dict()}
+    dtypes = {value.dtype for value in state.values() if value.dtype.kind == "f"}
+    layer = layer.astype(*dtypes) if dtypes else layer
     layer.load_state_dict(state)
     return layer
 
@@ -246,39 +251,76 @@ def gradients(layer):
 
 
 def applied(torch, a, name, sizes, o, arguments):
-    """Return what PyTorch's layer makes of arguments; its weights are the tensors of the case."""
-    layer = made(torch.nn, name, sizes, o)
+    """Return what PyTorch's layer makes of arguments; its state is in the tensors of the case, which it may write."""
+    layer = made(torch.nn, name, sizes, o).train(getattr(o, "training", True))
     state = {key: a[key] for key in layer.state_dict()}
     return torch.func.functional_call(layer, state, arguments, strict=True)
 
 
-def layer(family, name, sizes, x, **more):
-    """A layer that takes one array and returns one."""
+def layer(family, name, sizes, x, buffers=(), **more):
+    """A layer that takes one array and returns one; its buffers are results too."""
 
     def inputs(draw, o):
         return {"x": x(draw, o), **weights(draw, name, sizes, o)}
 
     def run(a, o):
         layer = loaded(a, name, sizes, o)
-        y, back = layer.vjp(a["x"])
+        y, back = layer.vjp(a["x"], training=getattr(o, "training", True))
 
         def pull(d):
             dx = back(d["y"])
             return ({} if dx is None else {"x": dx}) | gradients(layer)
 
-        return {"y": y}, pull
+        state = layer.state_dict()
+        return {"y": y} | {f"{key}_after": state[key] for key in buffers if key in state}, pull
 
-    theirs = lambda torch, a, o: {"y": applied(torch, a, name, sizes, o, (a["x"],))}
-    return Operation(family, name, inputs, run, theirs, **more)
+    def theirs(torch, a, o):
+        y = applied(torch, a, name, sizes, o, (a["x"],))
+        return {"y": y} | {f"{key}_after": a[key] for key in buffers if key in a}
+
+    return Operation(family, name, inputs, run, theirs, constant=buffers, **more)
+
+
+SWITCH = [False, True]
+
+
+def shaped(draw, o):
+    return draw(*o.shape)
 
 
 def layers():
-    grid = {"shape": [(3,), (4, 3), (2, 4, 3), (0, 3)], "bias": [True, False]}
-    yield layer("linear", "Linear", (3, 5), lambda draw, o: draw(*o.shape), grid=grid)
+    grid = {"shape": [(3,), (4, 3), (2, 4, 3), (0, 3)], "bias": SWITCH}
+    yield layer("linear", "Linear", (3, 5), shaped, grid=grid)
     grid = {"shape": [(), (4,), (2, 3), (0,)], "padding_idx": [None, 0, -1]}
     yield layer("embedding", "Embedding", (5, 3), lambda draw, o: draw.below(5, *o.shape), grid=grid)
-    grid = {"shape": [(3, 4)], "p": [0.0, 1.0]}
-    yield layer("regularization", "Dropout", (), lambda draw, o: draw(*o.shape), grid=grid)
+    grid = {"shape": [(3, 4)], "p": [0.0, 1.0], "training": SWITCH}
+    yield layer("regularization", "Dropout", (), shaped, grid=grid)
+
+
+# --- normalization ---------------------------------------------------------------------------------------------------
+def normalization():
+    rows = lambda draw, o: draw(*o.shape, *o.normalized_shape)
+    grid = {
+        "shape": [(), (4,), (2, 3)],
+        "normalized_shape": [(5,), (2, 3)],
+        "eps": [1e-5, 0.1],
+        "elementwise_affine": SWITCH,
+    }
+    live = {"shape": [(), (1,), (4,), (2, 3), (0,)], "normalized_shape": [(1,), (5,), (300,), (2, 3)]}
+    yield layer("normalization", "LayerNorm", (), rows, grid=grid | {"bias": SWITCH}, live=live)
+    yield layer("normalization", "RMSNorm", (), rows, grid=grid | {"eps": [None, 1e-5, 0.1]}, live=live)
+    options = {
+        "training": SWITCH,
+        "eps": [1e-5, 0.1],
+        "momentum": [0.1, None],
+        "affine": SWITCH,
+        "track_running_stats": SWITCH,
+    }
+    buffers = ("running_mean", "running_var", "num_batches_tracked")
+    for name, shapes in {"BatchNorm1d": [(4, 3), (2, 3, 5)], "BatchNorm2d": [(2, 3, 2, 4)]}.items():
+        live = {"shape": [*shapes, (200, 3, *shapes[0][2:])]}
+        grid = {"shape": shapes} | options
+        yield layer("normalization", name, (3,), shaped, buffers, grid=grid, live=live)
 
 
 # --- recurrent -------------------------------------------------------------------------------------------------------
@@ -330,9 +372,8 @@ def sequences(name, **options):
             y, _ = rnn.pad_packed_sequence(y, o.batch_first)
         return {"y": y} | named(letters, state, "_n")
 
-    switch = [False, True]
     names = ("batch_first", "bidirectional", "lengths", "state")
-    grid = options | {"num_layers": [1, 2], "bias": [True, False]} | dict.fromkeys(names, switch)
+    grid = options | {"num_layers": [1, 2], "bias": SWITCH} | dict.fromkeys(names, SWITCH)
     return Operation("recurrent", name, inputs, run, theirs, grid, {"num_layers": [1, 2, 3]})
 
 
@@ -357,7 +398,7 @@ def cell(kind, **options):
     def theirs(torch, a, o):
         return named(letters, applied(torch, a, name, sizes, o, (a["x"], initial(a, letters, o))), "_n")
 
-    grid = options | {"bias": [True, False], "state": [False, True]}
+    grid = options | {"bias": SWITCH, "state": SWITCH}
     return Operation("recurrent", name, inputs, run, theirs, grid)
 
 
@@ -416,22 +457,21 @@ def optimizer(name, where=lambda o: True, **grid):
 
 
 def updates():
-    switch = [False, True]
     yield optimizer(
         "SGD",
         lambda o: not o.nesterov or (o.momentum and not o.dampening),
         lr=[0.1],
         momentum=[0.0, 0.9],
         dampening=[0.0, 0.3],
-        nesterov=switch,
+        nesterov=SWITCH,
         weight_decay=[0.0, 0.1],
-        maximize=switch,
+        maximize=SWITCH,
     )
-    decay = {"weight_decay": [0.0, 0.1], "maximize": switch}
-    yield optimizer("RMSprop", lr=[0.01], alpha=[0.99, 0.5], eps=[1e-8, 0.01], centered=switch, **decay)
+    decay = {"weight_decay": [0.0, 0.1], "maximize": SWITCH}
+    yield optimizer("RMSprop", lr=[0.01], alpha=[0.99, 0.5], eps=[1e-8, 0.01], centered=SWITCH, **decay)
     for name in ("Adam", "AdamW"):
         yield optimizer(name, lr=[0.01], betas=[(0.9, 0.999), (0.5, 0.8)], eps=[1e-8, 0.01], **decay)
 
 
-FAMILIES = (activations, losses, layers, recurrent, updates)
+FAMILIES = (activations, losses, layers, normalization, recurrent, updates)
 OPERATIONS = [operation for family in FAMILIES for operation in family()]

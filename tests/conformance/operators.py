@@ -18,6 +18,7 @@ FAMILIES = {
     ),
     "losses": ("LogSoftmax", "ReduceLogSumExp", "Softmax", "SoftmaxCrossEntropyLoss"),
     "updates": ("Adagrad", "Adam", "Momentum"),
+    "normalization": ("BatchNormalization", "LayerNormalization", "RMSNormalization"),
     "recurrent": ("GRU", "LSTM", "RNN"),
     "embedding": ("Gather",),
     "regularization": ("Dropout",),
@@ -42,6 +43,13 @@ SKIPPED = {
         *("test_gemm_default_scalar_bias", "test_gemm_default_single_elem_vector_bias"),
         "test_gemm_default_matrix_bias",
     ],
+}
+
+
+# operator -> why an adapter gives None for some outputs
+OMITTED = {
+    "BatchNormalization": "the running variance moves towards the unbiased estimate, as in PyTorch",
+    "LayerNormalization": "the mean and the inverse of the deviation stay in the cache",
 }
 
 
@@ -128,6 +136,21 @@ def Momentum(lr, step, *arrays, alpha, beta, mode, norm_coefficient):
     options = {"momentum": alpha, "dampening": dampening, "weight_decay": norm_coefficient}
     update = lambda *a, lr: fastnn.momentum_update(*a, lr=lr, nesterov=mode == "nesterov", **options)
     return updated(update, lr, arrays, 1)
+
+
+# --- normalization ---------------------------------------------------------------------------------------------------
+def BatchNormalization(x, weight, bias, mean, var, epsilon=1e-5, momentum=0.9, training_mode=0):
+    mean, var, training = mean.copy(), var.copy(), bool(training_mode)
+    y, _ = fastnn.batch_norm(x, mean, var, weight, bias, training=training, momentum=1 - momentum, eps=epsilon)
+    return y, mean, None
+
+
+def LayerNormalization(x, weight, bias, axis=-1, epsilon=1e-5):
+    return fastnn.layer_norm(x, weight, bias, eps=epsilon)[0], None, None
+
+
+def RMSNormalization(x, weight, axis=-1, epsilon=1e-5):
+    return fastnn.rms_norm(x, weight, eps=epsilon)[0]
 
 
 # --- recurrent -------------------------------------------------------------------------------------------------------

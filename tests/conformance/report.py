@@ -74,5 +74,7 @@ def render():
             table(("family", "operator", "cases", "run", "left out"), onnx),
             "What is left out, and why:\n",
             table(("why", "cases"), skipped),
+            "Outputs left out:\n",
+            table(("operator", "why"), list(operators.OMITTED.items())),
         ]
     )
