@@ -40,9 +40,9 @@ def race(benchmark):
     @np.errstate(all="ignore")  # tuned forms may overflow on the way to a right result
     def run(row, **columns):
         forms = {
-            "fastnn": [(row.statement, row.variables() | {"F": fastnn})],
+            "fastnn": [row.form(fastnn)],
             **{label: [(statement, row.variables() | extra)] for label, (statement, extra) in columns.items()},
-            "reference": [(row.statement, row.variables() | {"F": reference})],
+            "reference": [row.form(reference)],
             "tuned": bench.tuned_forms(row),
             "loose": bench.tuned_forms(row, "_loose"),
         }

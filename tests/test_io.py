@@ -152,6 +152,99 @@ def test_a_file_of_another_program_gives_its_arrays(path):
     assert (layer.weight.value == 1).all()
 
 
+# ---- weights from and for PyTorch ---------------------------------------------------------------------------
+
+FROM_WEIGHTS = {
+    "linear": nn.Linear(6, 5, rng=0),
+    "linear-float64": nn.Linear(6, 5, bias=False, rng=0, dtype=np.float64),
+    "embedding": nn.Embedding(7, 5, rng=0),
+    "rnn": nn.RNN(6, 5, 3, rng=0),
+    "gru": nn.GRU(6, 5, bias=False, rng=0),
+    "lstm": nn.LSTM(6, 5, 11, bidirectional=True, rng=0, dtype=np.float64),
+    "rnn-cell": nn.RNNCell(6, 5, rng=0),
+    "gru-cell": nn.GRUCell(6, 5, False, rng=0),
+    "lstm-cell": nn.LSTMCell(6, 5, rng=0),
+}
+
+
+@pytest.mark.parametrize("case", FROM_WEIGHTS)
+@pytest.mark.parametrize("prefix", ["", "encoder.0."])
+def test_sizes_are_those_of_the_weights(case, prefix):
+    layer = FROM_WEIGHTS[case]
+    state = {prefix + name: value for name, value in layer.state_dict().items()}
+    if prefix:
+        state["decoder.weight"] = np.ones(3)
+    twin = type(layer).from_state_dict(state, prefix)
+    assert repr(twin) == repr(layer)
+    for one, other in zip(twin.parameters(), layer.parameters(), strict=True):
+        assert one.value.dtype == other.value.dtype
+        np.testing.assert_array_equal(one.value, other.value)
+    assert type(layer).from_state_dict(state, prefix, dtype=np.float64).parameters()[0].value.dtype == np.float64
+    halves = {name: value.astype(np.float16) for name, value in state.items()}
+    assert type(layer).from_state_dict(halves, prefix).parameters()[0].value.dtype == np.float32
+
+
+def test_options_that_no_shape_tells():
+    weights = nn.RNN(3, 4, 2, rng=0).state_dict()
+    rnn = nn.RNN.from_state_dict(weights, nonlinearity="relu", batch_first=True, dropout=0.5, residual=True)
+    assert repr(rnn) == (
+        "RNN(input_size=3, hidden_size=4, num_layers=2, nonlinearity='relu', batch_first=True, dropout=0.5, "
+        "residual=True)"
+    )
+    assert nn.Embedding.from_state_dict({"weight": np.ones((3, 2))}, padding_idx=0).weight.value.all()
+
+
+def test_weights_that_do_not_make_a_layer():
+    lstm = nn.LSTM(3, 4, rng=0).state_dict()
+    cases = [
+        (nn.GRU, lstm, "weight_ih_l0 has shape (16, 3), expected (12, 3)"),
+        (nn.LSTM, lstm | {"weight_hr_l0": np.ones((2, 4))}, "unexpected: weight_hr_l0"),
+        (nn.LSTM, {"weight_ih_l0": lstm["weight_ih_l0"]}, "state holds no weight_hh_l0, which LSTM needs"),
+        (nn.Linear, {}, "state holds no weight, which Linear needs"),
+        (nn.Linear, {"weight": np.ones((2, 3, 4))}, "state holds weight (2, 3, 4), which does not fit a Linear"),
+    ]
+    for kind, state, message in cases:
+        with pytest.raises(ValueError) as caught:
+            kind.from_state_dict(state)
+        assert message in str(caught.value)
+    with pytest.raises(TypeError, match="the shapes of its weights do not tell what a Sequential is made of"):
+        nn.Sequential.from_state_dict(lstm)
+
+
+def test_a_file_of_weights_makes_a_layer(path):
+    from safetensors.numpy import save_file
+
+    lstm, x = nn.LSTM(3, 4, 2, rng=0), np.ones((5, 1, 3), np.float32)
+    save_file({f"rnn.{name}": value for name, value in lstm.state_dict().items()}, path)
+
+    weights, _ = io.load_arrays(path)
+    step = nn.LSTM.from_state_dict(weights, "rnn.").stream()
+    y = [step(x_t).copy() for x_t in x]
+
+    np.testing.assert_allclose(y, lstm(x)[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "Linear", "Embedding"])
+def test_weights_go_to_pytorch_and_come_back(kind, path):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import load_file, save_file
+
+    theirs = getattr(torch.nn, kind)(7, 4, **({"num_layers": 2, "bidirectional": True} if len(kind) < 5 else {}))
+    x = np.random.default_rng(0).standard_normal((5, 2, 7)).astype(np.float32)
+    x = np.arange(6) if kind == "Embedding" else x
+    save_file(theirs.state_dict(), path)
+    ours = getattr(nn, kind).from_state_dict(io.load_arrays(path)[0])
+    with torch.no_grad():
+        for parameter in ours.parameters():
+            parameter.value *= 1.5
+        ours.save(path)
+        theirs.load_state_dict(load_file(path))
+        outputs = theirs(torch.tensor(x)), ours(x)
+    for want, got in zip(*(out if isinstance(out, tuple) else (out,) for out in outputs), strict=True):
+        for one, other in zip(*(a if isinstance(a, tuple) else (a,) for a in (want, got)), strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-5, atol=1e-6)
+
+
 # ---- writing ------------------------------------------------------------------------------------------------
 
 

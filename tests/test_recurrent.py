@@ -4,6 +4,7 @@ import contextlib
 import functools
 import importlib
 import itertools
+import tracemalloc
 from typing import NamedTuple
 
 import numpy as np
@@ -486,3 +487,181 @@ def test_nonlinearity_is_known(rng):
         a = (cell.arguments if part == "forward" else cell.step_arguments)(rng, (1, 2, 4, 5))
         with pytest.raises(ValueError, match=r"^nonlinearity is 'gelu', expected one of 'tanh', 'relu'"):
             cell.of(fastnn, part)(**a)
+
+
+# ---- streams ------------------------------------------------------------------------------------------------
+
+STREAMS = {
+    "rnn": (1, {}),
+    "rnn-relu": (1, {"nonlinearity": "relu"}),
+    "lstm": (4, {}),
+    "gru": (3, {}),
+    "gru-reset-before": (3, {"reset_after": False}),
+}
+
+
+def stream_weights(gates, inputs, hidden, layers, bias=True, dtype=np.float64):
+    rng, rows = np.random.default_rng(3), gates * hidden
+    widths = [inputs, *[hidden] * (layers - 1)]
+    shapes = [
+        {"w_ih": (rows, n), "w_hh": (rows, hidden)} | ({"b_ih": rows, "b_hh": rows} if bias else {}) for n in widths
+    ]
+    return [{name: rng.standard_normal(shape).astype(dtype) for name, shape in layer.items()} for layer in shapes]
+
+
+def open_stream(kind, F=fastnn, layers=1, residual=False, batch=2, inputs=3, hidden=5, bias=True, dtype=np.float64):
+    gates, options = STREAMS[kind]
+    weights = stream_weights(gates, inputs, hidden, layers, bias, dtype)
+    return getattr(F, f"{kind.split('-')[0]}_stream")(weights, batch, residual=residual, **options), weights
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_stream_goes_on_as_a_sequence_does(isa, kind, dtype, rng):
+    """On one layer bit for bit, whatever the sizes; also with more inputs than are packed at a time."""
+    _, options = STREAMS[kind]
+    cell = kind.split("-")[0]
+    for batch, inputs, hidden, bias in ((1, 3, 5, True), (1, 64, 64, False), (7, 17, 33, True), (2, 600, 20, True)):
+        stream, (weights,) = open_stream(kind, batch=batch, inputs=inputs, hidden=hidden, bias=bias, dtype=dtype)
+        x = rng.standard_normal((4, batch, inputs)).astype(dtype)
+        states = [np.zeros((batch, hidden), dtype)] * (2 if cell == "lstm" else 1)
+        y, *final, _ = getattr(fastnn, f"{cell}_forward")(x, *states, **weights, **options)
+        got = [stream(x_t).copy() for x_t in x]
+        state = stream.state if cell == "lstm" else (stream.state,)
+        if isa == "numpy":
+            np.testing.assert_allclose(got, y, rtol=1e-5)
+        else:
+            np.testing.assert_array_equal(got, y)
+            np.testing.assert_array_equal([array[0] for array in state], final)
+        assert got[0].dtype == dtype
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+@pytest.mark.parametrize("residual", [False, True])
+def test_layers_of_a_stream(kind, residual, rng):
+    stream, weights = open_stream(kind, layers=3, residual=residual)
+    twin, _ = open_stream(kind, reference, layers=3, residual=residual)
+    alone = [getattr(fastnn, f"{kind.split('-')[0]}_stream")([w], 2, **STREAMS[kind][1]) for w in weights]
+    for x in rng.standard_normal((4, 2, 3)):
+        y = alone[0](x)
+        for layer in alone[1:]:
+            y = y + layer(y) if residual else layer(y)
+        np.testing.assert_allclose(stream(x), y, rtol=1e-13)
+        np.testing.assert_allclose(twin(x), y, rtol=1e-11)
+
+
+def test_the_state_of_a_stream(rng):
+    for kind, n_states in (("rnn", 1), ("lstm", 2)):
+        stream, _ = open_stream(kind, layers=2)
+        x = rng.standard_normal((2, 3))
+        first, after = stream(x).copy(), stream.state
+        second = stream(x).copy()
+        assert (first != second).any()
+        stream.state = after
+        np.testing.assert_array_equal(stream(x), second)
+        stream.reset()
+        assert not np.any(stream.state)
+        np.testing.assert_array_equal(stream(x), first)
+        stream(x)[:] = 7  # the array is the caller's until the next step
+        stream.state = after
+        np.testing.assert_array_equal(stream(x), second)
+        assert np.shape(stream.state) == ((2,) if n_states == 2 else ()) + (2, 2, 5)
+        before = stream.state
+        wrong = np.zeros((1, 2, 5))
+        with pytest.raises(ValueError, match=r"state has shape \(1, 2, 5\), expected \(2, 2, 5\)"):
+            stream.state = (np.ones((2, 2, 5)), wrong) if n_states == 2 else wrong
+        np.testing.assert_array_equal(stream.state, before)
+    with pytest.raises(ValueError, match="state holds 3 arrays, expected 2"):
+        stream.state = np.zeros((3, 2, 5))
+
+
+def test_what_a_stream_takes(rng):
+    stream, _ = open_stream("gru", dtype=np.float32)
+    x = rng.integers(-3, 4, (2, 3))
+    want = stream(x.astype(np.float32)).copy()
+    for same in (x, x.astype(np.float64), x.astype(np.float16), x.astype(">f4"), np.asfortranarray(x, np.float32),
+                 x.astype(np.float32)[::-1][::-1], x.tolist()):  # fmt: skip
+        stream.reset()
+        np.testing.assert_array_equal(stream(same), want)
+    frozen = x.astype(np.float32)
+    frozen.flags.writeable = False
+    stream.reset()
+    np.testing.assert_array_equal(stream(frozen), want)
+    state = stream.state
+    for wrong in ((2, 4), (1, 3), (3,), (1, 2, 3)):
+        with pytest.raises(ValueError, match=r"x has shape .*, expected \(2, 3\)"):
+            stream(np.ones(wrong, np.float32))
+    with pytest.raises(TypeError, match="x has dtype complex128"):
+        stream(np.ones((2, 3), complex))
+    np.testing.assert_array_equal(stream.state, state)
+    with np.errstate(all="raise"):
+        for value in (np.inf, np.nan, 3e38, 1e300):
+            stream(np.full((2, 3), value))
+
+
+def test_streams_refuse_nonsense():
+    layer, other = stream_weights(3, 4, 5, 2)
+    with pytest.raises(ValueError, match="layers are empty"):
+        fastnn.gru_stream([])
+    with pytest.raises(ValueError, match="batch_size is 0, expected at least 1"):
+        fastnn.gru_stream([layer], 0)
+    with pytest.raises(ValueError, match=r"w_ih of a layer on another has shape \(15, 4\), expected \(15, 5\)"):
+        fastnn.gru_stream([layer, layer])
+    with pytest.raises(ValueError, match=r"w_hh has shape \(15, 5\), expected \(4 \* H, H\)"):
+        fastnn.lstm_stream([layer])
+    with pytest.raises(ValueError, match=r"b_ih has shape \(5,\), expected \(15,\)"):
+        fastnn.gru_stream([layer | {"b_ih": np.ones(5)}])
+    with pytest.raises(ValueError, match="nonlinearity is 'gelu'"):
+        fastnn.rnn_stream([layer], nonlinearity="gelu")
+    with pytest.raises(TypeError, match="w_x"):
+        fastnn.gru_stream([layer | {"w_x": 1}])
+    with pytest.raises(ValueError, match="expected no size of 0"):
+        fastnn.gru_stream(stream_weights(3, 0, 5, 1))
+    assert fastnn.gru_stream([layer, other])(np.zeros((1, 4))).shape == (1, 5)
+
+
+def test_a_stream_has_weights_of_its_own():
+    stream, (weights,) = open_stream("lstm")
+    x = np.ones((2, 3))
+    want = stream(x).copy()
+    for array in weights.values():
+        array[...] = 0
+    stream.reset()
+    np.testing.assert_array_equal(stream(x), want)
+
+
+@pytest.mark.kernels
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_allocates_nothing(kind):
+    """No array and no object remains of a call, nor was there one meanwhile."""
+    stream, _ = open_stream(kind, layers=2)
+    x = np.ones((2, 3))
+    y = stream(x)
+    tracemalloc.start()
+    try:
+        stream(x)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()
+        for _ in range(100):
+            assert stream(x) is y
+        current, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert current <= before[0] + 64  # the loop's own numbers
+    assert peak <= before[1] + 128
+
+
+@pytest.mark.kernels
+def test_an_empty_stream_and_one_in_use():
+    from fastnn._kernels import recurrent
+
+    with pytest.raises(ValueError, match="stream is empty"):
+        recurrent.Stream()(np.ones((1, 1)))
+    stream, _ = open_stream("rnn")
+    y, h, w, bias = np.zeros((2, 5)), np.zeros((1, 2, 5)), np.zeros((5, 8)), np.zeros(5)
+    with pytest.raises(ValueError, match=r"expected .* a new stream"):
+        recurrent.rnn_stream["double"](stream, y, h, [(w, bias)], False, 0)
+    with pytest.raises(ValueError, match=r"bias has shape \(4, 1\), expected \(5, 1\)"):
+        recurrent.rnn_stream["double"](recurrent.Stream(), y, h, [(w, bias[:4].copy())], False, 0)
+    with pytest.raises(ValueError, match=r"w has shape \(5, 5\), expected \(5, 6\)"):
+        recurrent.rnn_stream["double"](recurrent.Stream(), y, h, [(w[:, :5].copy(), bias)], False, 0)

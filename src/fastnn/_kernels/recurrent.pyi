@@ -122,3 +122,31 @@ def gru_step(
     b_hh: NDArray[_Floating] | None,
     reset_after: bool,
 ) -> None: ...
+
+class Stream:
+    def __call__(self, x: NDArray[_Floating]) -> NDArray[_Floating]: ...
+
+def rnn_stream(
+    stream: Stream,
+    y: NDArray[_Floating],
+    h: NDArray[_Floating],
+    layers: list[tuple[NDArray[_Floating], NDArray[_Floating]]],
+    residual: bool,
+    op: int,
+) -> None: ...
+def lstm_stream(
+    stream: Stream,
+    y: NDArray[_Floating],
+    h: NDArray[_Floating],
+    c: NDArray[_Floating],
+    layers: list[tuple[NDArray[_Floating], NDArray[_Floating]]],
+    residual: bool,
+) -> None: ...
+def gru_stream(
+    stream: Stream,
+    y: NDArray[_Floating],
+    h: NDArray[_Floating],
+    layers: list[tuple[NDArray[_Floating], NDArray[_Floating]]],
+    residual: bool,
+    reset_after: bool,
+) -> None: ...

@@ -12,10 +12,13 @@ d) A row past its length carries its state: it is computed with the others, then
    gradient of its state passes, and its gates get none.
 e) Threads take rows of the batch within the walk, rows or columns of the result within products. Neither sees the
    others, so a result does not depend on the cuts.
+f) A stream keeps its weights packed, those of x and h side by side: a step is one product and one cell a layer. Its
+   results are bit for bit those of a sequence.
 """
+cimport numpy as cnp
 from cython cimport floating
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
 from fastnn._kernels.cpu cimport active, num_threads, ops, parallel
@@ -26,12 +29,15 @@ from fastnn._kernels.fastnn cimport (
 )
 from fastnn._kernels.gemm cimport factors, multiply, multiply_packed, pack, packed, packed_size
 
+cnp.import_array()
+
 cdef enum:
     CHUNK = 1 << 18  # bytes of gates that are worked on at a time, if the weights are not larger
     CHUNK_ROWS = 48  # at least, so that products are efficient
     TURNED = 512  # rows of gates that are turned over at a time
     PARALLEL = 1 << 23  # multiply-adds of a chunk; from there on waking a thread pays
     PARALLEL_ROWS = 8  # of the batch that a thread should have
+    LARGE = 1 << 18  # multiply-adds of a step; from there on others may have the interpreter meanwhile
     FEW = 4  # rows of a step from which on packing pays
     MAX_ARRAYS = 12
 
@@ -703,3 +709,178 @@ def gru_step(floating[:, ::1] y, floating[:, ::1] gates, floating[:, ::1] of_h, 
                 gru_reset_cell(table, <char *>m, <char *>r, before, batch, H)
                 add_product(table, r + 2 * H, m, &w_hh[2 * H, 0], batch, H, H, G)
                 gru_update_cell(table, <char *>&y[0, 0], <char *>r, before, size, batch, H)
+
+
+# --- streams ---------------------------------------------------------------------------------------------------------
+cdef struct stage:
+    packed w, w_in, w_hn  # the weights of (x, h), in gru of r and z; in gru of n those of x and of h
+    const char *bias
+    char *h
+    char *c
+    Py_ssize_t inputs
+
+
+cdef class Stream:
+    """Layers that run one step a call; a subclass has `_prepare(x)`, which makes of any x one that a step can read."""
+    cdef const fnn_real *table
+    cdef fnn_kernel *function
+    cdef stage *stages
+    cdef void *block
+    cdef char *a  # rows (x, h) of the layer at work
+    cdef char *g
+    cdef char *of_h
+    cdef char *out
+    cdef Py_ssize_t layers, batch, inputs, hidden, gates, unit
+    cdef int type
+    cdef bint residual, reset_after, large
+    cdef object y, kept
+
+    def __dealloc__(self):
+        free(self.stages)
+        free(self.block)
+
+    def __call__(self, x):
+        """Write the output after one more step into the stream's array, and return that."""
+        cdef const char *start
+        if self.stages == NULL:
+            raise ValueError("stream is empty")
+        if not (cnp.PyArray_Check(x) and cnp.PyArray_TYPE(x) == self.type and cnp.PyArray_ISCARRAY_RO(x)
+                and cnp.PyArray_NDIM(x) == 2 and cnp.PyArray_DIM(x, 0) == self.batch
+                and cnp.PyArray_DIM(x, 1) == self.inputs):
+            x = self._prepare(x)
+        start = <const char *>cnp.PyArray_DATA(x)
+        if self.large:
+            with nogil:
+                self.step(start)
+        else:
+            self.step(start)
+        return self.y
+
+    cdef void step(self, const char *x) noexcept nogil:
+        cdef Py_ssize_t row = self.hidden * self.unit, width, k, i
+        cdef stage *s
+        for k in range(self.layers):
+            s = &self.stages[k]
+            width = s.inputs * self.unit
+            for i in range(self.batch):
+                memcpy(self.a + i * (width + row), x + i * width, width)
+                memcpy(self.a + i * (width + row) + width, s.h + i * row, row)
+            if self.gates == 1:
+                self.rnn(s)
+            elif self.gates == 3:
+                self.gru(s)
+            else:
+                self.lstm(s)
+            if self.residual and k:
+                self.table.accumulate(self.out, s.h, self.batch * self.hidden)
+            else:
+                memcpy(self.out, s.h, self.batch * row)
+            x = self.out
+
+    cdef void rnn(self, stage *s) noexcept nogil:
+        cdef Py_ssize_t H = self.hidden
+        cdef const void *operands[1]
+        operands[0] = s.h
+        multiply_packed(&s.w, s.h, H, s.bias, 0, self.a, s.inputs + H, self.batch)
+        self.function(s.h, operands, self.batch * H)
+
+    cdef void lstm(self, stage *s) noexcept nogil:
+        cdef Py_ssize_t H = self.hidden, G = 4 * H, size = H * self.unit
+        cdef Py_ssize_t *columns = [H, H, G, G, G, G, H]
+        cdef char *i = self.g
+        cdef char **arrays = [s.h, s.c, i, i + size, i + 2 * size, i + 3 * size, s.c]
+        multiply_packed(&s.w, i, G, s.bias, 0, self.a, s.inputs + H, self.batch)
+        self.table.cells[FNN_lstm_cell](<void **>arrays, columns, self.batch, H)
+
+    cdef void gru(self, stage *s) noexcept nogil:
+        cdef Py_ssize_t H = self.hidden, G = 3 * H, depth = s.inputs + H, size = H * self.unit, rows = self.batch
+        cdef char *r = self.g
+        cdef char *n = r + 2 * size
+        multiply_packed(&s.w, r, G, s.bias, 0, self.a, depth, rows)
+        multiply_packed(&s.w_in, n, G, s.bias + 2 * size, 0, self.a, depth, rows)
+        if self.reset_after:
+            multiply_packed(&s.w_hn, self.of_h, H, s.bias + 3 * size, 0, self.a + s.inputs * self.unit, depth, rows)
+            gru_cell(self.table, s.h, r, self.of_h, s.h, size, rows, H)
+        else:
+            gru_reset_cell(self.table, self.of_h, r, s.h, rows, H)
+            multiply_packed(&s.w_hn, n, G, n, G, self.of_h, H, rows)
+            gru_update_cell(self.table, s.h, r, s.h, size, rows, H)
+
+
+cdef char *pack_part(packed *p, Stream stream, const char *w, Py_ssize_t depth, Py_ssize_t n, Py_ssize_t row,
+                     char *space) noexcept:
+    """Pack n rows of weights, `depth` numbers of each, `row` apart; return where the rest of the space begins."""
+    p.table, p.unit, p.depth, p.n = stream.table, stream.unit, depth, n
+    p.panels = take(&space, packed_size(depth, n) * p.unit)
+    pack(p, w, 1, row)
+    return space
+
+
+cdef int fill(Stream stream, int gates, int parts, floating[:, ::1] y, floating[:, :, ::1] h, list layers,
+              bint residual) except -1:
+    """Give a new stream its output, its state, and its weights: for each layer w (gates * H, I + H) and a bias."""
+    cdef Py_ssize_t batch = h.shape[1], H = h.shape[2], unit = sizeof(floating)
+    cdef Py_ssize_t main = 2 * H if gates == 3 else gates * H, size = 0, work = 0, widest = 0, depth, k
+    cdef const floating[:, ::1] w
+    cdef const floating[::1] bias
+    cdef stage *s
+    cdef char *space
+    if stream.stages != NULL or batch == 0 or H == 0 or not layers or len(layers) != h.shape[0]:
+        raise ValueError(f"h has shape ({h.shape[0]}, {batch}, {H}), expected ({len(layers)}, B, H), none of them 0, "
+                         "and a new stream")
+    shape("y", y.shape[0], y.shape[1], batch, H)
+    for w, bias in layers:
+        depth = w.shape[1] if size == 0 else 2 * H
+        shape("w", w.shape[0], w.shape[1], gates * H, max(depth, H + 1))
+        vector("bias", bias, parts * H)
+        widest = max(widest, depth)
+        work += batch * gates * H * depth
+        size += packed_size(depth, main) + (packed_size(depth, H) + packed_size(H, H) if gates == 3 else 0)
+        size += parts * H + 4 * 16
+    stream.stages = <stage *>calloc(len(layers), sizeof(stage))
+    stream.block = malloc((size + batch * (widest + gates * H + H)) * unit + 4 * 64)
+    if stream.stages == NULL or stream.block == NULL:
+        raise MemoryError
+    stream.table = &active[0].f32 if floating is float else &active[0].f64
+    stream.type = cnp.NPY_FLOAT if floating is float else cnp.NPY_DOUBLE
+    stream.batch, stream.hidden, stream.gates, stream.unit = batch, H, gates, unit
+    stream.residual, stream.out, stream.y, stream.kept = residual, <char *>&y[0, 0], y.base, h.base
+    space = <char *>((<size_t>stream.block + 63) & ~<size_t>63)
+    stream.a = take(&space, batch * widest * unit)
+    stream.g = take(&space, batch * gates * H * unit)
+    stream.of_h = take(&space, batch * H * unit)
+    for k, (w, bias) in enumerate(layers):
+        s, depth = &stream.stages[k], w.shape[1]
+        s.inputs, s.h = depth - H, <char *>&h[k, 0, 0]
+        s.bias = <const char *>memcpy(take(&space, parts * H * unit), &bias[0], parts * H * unit)
+        space = pack_part(&s.w, stream, <const char *>&w[0, 0], depth, main, depth, space)
+        if gates == 3:
+            space = pack_part(&s.w_in, stream, <const char *>&w[main, 0], s.inputs, H, depth, space)
+            space = pack_part(&s.w_hn, stream, <const char *>&w[main, s.inputs], H, H, depth, space)
+    stream.large = work >= LARGE
+    stream.inputs, stream.layers = stream.stages[0].inputs, len(layers)
+    return 0
+
+
+def rnn_stream(Stream stream, floating[:, ::1] y, floating[:, :, ::1] h, list layers, bint residual, int op):
+    """Make a new stream one of plain layers; it writes to y and h."""
+    stream.function = function(&active[0].f32 if floating is float else &active[0].f64, op, 1)
+    fill(stream, 1, 1, y, h, layers, residual)
+
+
+def lstm_stream(Stream stream, floating[:, ::1] y, floating[:, :, ::1] h, floating[:, :, ::1] c, list layers,
+                bint residual):
+    """Make a new stream one of long short-term memory; it writes to y, h and c."""
+    cdef char *cells = sequence("c", c, h.shape[0], h.shape[1], h.shape[2])
+    cdef Py_ssize_t k
+    fill(stream, 4, 4, y, h, layers, residual)
+    stream.kept = h.base, c.base
+    for k in range(stream.layers):
+        stream.stages[k].c = cells + k * stream.batch * stream.hidden * stream.unit
+
+
+def gru_stream(Stream stream, floating[:, ::1] y, floating[:, :, ::1] h, list layers, bint residual,
+               bint reset_after):
+    """Make a new stream one of gated recurrent units; it writes to y and h. The last part of a bias is b_hn."""
+    fill(stream, 3, 4, y, h, layers, residual)
+    stream.reset_after = reset_after

@@ -60,6 +60,11 @@ class Embedding(Module):
         if padding_idx is not None:
             self.weight.value[padding_idx] = 0
 
+    @classmethod
+    def _sizes(cls, shapes):
+        rows, columns = shapes["weight"]
+        return {"num_embeddings": rows, "embedding_dim": columns}
+
     def __call__(self, x):
         return F.embedding_lookup(self.weight.value, x)
 

@@ -59,6 +59,11 @@ class Linear(Module):
     def config(self):
         return super().config() | {"bias": self.bias is not None}
 
+    @classmethod
+    def _sizes(cls, shapes):
+        rows, columns = shapes["weight"]
+        return {"in_features": columns, "out_features": rows, "bias": "bias" in shapes}
+
     @quiet
     def _forward(self, x):
         """Return y, and x as rows of the weight's dtype."""

@@ -222,6 +222,52 @@ class Module:
             own[name].value[...] = array
         return missing, unexpected
 
+    @classmethod
+    def from_state_dict(cls, state, prefix="", **config):
+        """Return a layer with the weights in a dict, such as PyTorch's `state_dict()`; their shapes tell its sizes.
+
+        Parameters
+        ----------
+        state : dict of str to array_like
+            With PyTorch's names and shapes.
+        prefix : str
+            What the names of this layer begin with in a larger network, such as "encoder."; others are left aside.
+        **config
+            Arguments of the constructor that no shape tells, such as `batch_first`. Without `dtype` it is that of the
+            weights, float32 for anything narrower.
+
+        Raises
+        ------
+        TypeError
+            If shapes do not tell the sizes of this kind of layer.
+        ValueError
+            If a weight is missing, has another shape than the others tell, or is not one of this layer.
+
+        Examples
+        --------
+        >>> from fastnn import nn
+        >>> net = nn.Sequential(nn.GRU(3, 4, num_layers=2, bidirectional=True), nn.Linear(8, 2))
+        >>> nn.GRU.from_state_dict(net.state_dict(), "0.")
+        GRU(input_size=3, hidden_size=4, num_layers=2, bidirectional=True)
+        """
+        arrays = {name.removeprefix(prefix): np.asarray(a) for name, a in state.items() if name.startswith(prefix)}
+        try:
+            sizes = cls._sizes({name: array.shape for name, array in arrays.items()})
+        except KeyError as error:
+            raise ValueError(f"state holds no {prefix}{error.args[0]}, which {cls.__name__} needs") from None
+        except ValueError:  # from unpacking a shape of another length
+            shapes = ", ".join(f"{prefix}{name} {array.shape}" for name, array in arrays.items())
+            raise ValueError(f"state holds {shapes}, which does not fit a {cls.__name__}") from None
+        dtype = np.result_type(np.float32, *(array for array in arrays.values() if array.dtype.kind == "f"))
+        layer = cls(**{"dtype": dtype, **sizes, **config})
+        layer.load_state_dict(arrays)
+        return layer
+
+    @classmethod
+    def _sizes(cls, shapes):
+        """Return the constructor's arguments that the shapes of the weights, by name, tell."""
+        raise TypeError(f"the shapes of its weights do not tell what a {cls.__name__} is made of")
+
     def astype(self, dtype):
         """Return a copy whose arrays have the dtype, float32 or float64 (those of integers stay), and no gradients."""
         dtype = real_dtype(dtype)

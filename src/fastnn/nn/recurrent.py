@@ -4,6 +4,8 @@ A kind of cell names its gates, the arrays of its state, and the family of fastn
 All else, that is layers, directions, dropout, the order of axes and PyTorch's names, is common to the kinds.
 """
 
+import re
+
 import numpy as np
 
 from fastnn._backend import functions as F
@@ -134,6 +136,17 @@ class Recurrent(_Kind):
             for direction in self._directions:
                 self._add_weights(f"_l{layer}{direction}", size, self._rng, dtype)
 
+    @classmethod
+    def _sizes(cls, shapes):
+        (_, inputs), (_, hidden) = shapes["weight_ih_l0"], shapes["weight_hh_l0"]
+        return {
+            "input_size": inputs,
+            "hidden_size": hidden,
+            "num_layers": sum(re.fullmatch(r"weight_ih_l\d+", name) is not None for name in shapes),
+            "bias": "bias_ih_l0" in shapes,
+            "bidirectional": "weight_ih_l0_reverse" in shapes,
+        }
+
     def __call__(self, x, state=None, lengths=None):
         return self._run(x, state, lengths, False, False)[0]
 
@@ -162,6 +175,43 @@ class Recurrent(_Kind):
             return None if integers else self._time_first(dy), self._packed(dinitial)
 
         return (y, final), back
+
+    def stream(self, batch_size=1):
+        """Return the layers as they are now, to run one step a call: `y = step(x)`.
+
+        Parameters
+        ----------
+        batch_size : int
+            How many sequences run side by side.
+
+        Returns
+        -------
+        step
+            A call takes the inputs (batch_size, input_size) of one step and returns the outputs (batch_size,
+            hidden_size): an array that the next call writes again. With an array of the weights' dtype, in C order, it
+            allocates nothing. `step.state` is shaped as a state of the layer; reading it copies, assigning to it is
+            allowed, and `step.reset()` sets it to zeros. Dropout is off.
+
+        Raises
+        ------
+        ValueError
+            If the layer is bidirectional.
+
+        Examples
+        --------
+        >>> gru = fastnn.nn.GRU(3, 4, num_layers=2, rng=0)
+        >>> x = np.ones((5, 1, 3), np.float32)
+        >>> step = gru.stream()
+        >>> for x_t in x:
+        ...     y = step(x_t)
+        >>> np.allclose(y, gru(x)[0][-1], rtol=1e-5), step.state.shape
+        (True, (2, 1, 4))
+        """
+        if self.bidirectional:
+            raise ValueError("a bidirectional layer reads sequences from their ends too, so it cannot run step by step")
+        cells = [self._cell(f"_l{layer}") for layer in range(self.num_layers)]
+        layers = [{name: parameter.value for name, parameter in cell.items()} for cell in cells]
+        return self._function("stream")(layers, batch_size, residual=self.residual, **self._options())
 
     def _time_first(self, x):
         """Return x with time first if it has the batch first, and the other way round."""
@@ -412,6 +462,11 @@ class Cell(_Kind):
         self.hidden_size = positive("hidden_size", hidden_size)
         self.bias = bool(bias)
         self._add_weights("", self.input_size, np.random.default_rng(rng), real_dtype(dtype))
+
+    @classmethod
+    def _sizes(cls, shapes):
+        (_, inputs), (_, hidden) = shapes["weight_ih"], shapes["weight_hh"]
+        return {"input_size": inputs, "hidden_size": hidden, "bias": "bias_ih" in shapes}
 
     def _arguments(self, x, state):
         """Return x and the state's arrays, checked, and the weights by name."""

@@ -7,6 +7,7 @@ import numpy as np
 from fastnn._checks import as_gradient, check_choice, check_lengths, recurrent_operands
 from fastnn._kernels import recurrent
 from fastnn._kernels.activations import OPS
+from fastnn._stream import Stream
 from fastnn.ops._arrays import by_dtype, dense
 
 __all__ = [
@@ -15,16 +16,19 @@ __all__ = [
     "gru_step",
     "gru_step_backward",
     "gru_step_forward",
+    "gru_stream",
     "lstm_backward",
     "lstm_forward",
     "lstm_step",
     "lstm_step_backward",
     "lstm_step_forward",
+    "lstm_stream",
     "rnn_backward",
     "rnn_forward",
     "rnn_step",
     "rnn_step_backward",
     "rnn_step_forward",
+    "rnn_stream",
 ]
 
 _RNN_STEP, _RNN_FORWARD, _RNN_BACKWARD = map(
@@ -35,6 +39,9 @@ _LSTM_STEP, _LSTM_FORWARD, _LSTM_BACKWARD = map(
 )
 _GRU_STEP, _GRU_FORWARD, _GRU_BACKWARD = map(
     by_dtype, (recurrent.gru_step, recurrent.gru_forward, recurrent.gru_backward)
+)
+_RNN_STREAM, _LSTM_STREAM, _GRU_STREAM = map(
+    by_dtype, (recurrent.rnn_stream, recurrent.lstm_stream, recurrent.gru_stream)
 )
 _OPERATIONS = {"tanh": OPS["tanh"], "relu": OPS["relu"]}
 _BACKWARD_OPERATIONS = {"tanh": OPS["tanh_backward"], "relu": OPS["relu_backward"]}
@@ -140,6 +147,24 @@ def _named(gradients, b_ih, b_hh, a, dtype):
     """Return the gradients of the arguments that were given, in their order."""
     gradients |= {"b_ih": b_ih, "b_hh": b_hh}
     return {name: _as(gradients[name], dtype) for name, x in a.items() if x is not None}
+
+
+# --- a stream, whatever the cell -------------------------------------------------------------------------------------
+class _Stream(Stream, recurrent.Stream):
+    """A stream whose weights the kernel has packed, and whose calls are the kernel's."""
+
+    def _packed(self, kernel, bias, *options):
+        """Return the stream, ready; `bias` makes one array of the biases of a layer."""
+        layers = [(np.concatenate([w["w_ih"], w["w_hh"]], axis=1), bias(w)) for w in self._weights]
+        kernel[self._y.dtype](self, self._y, *self._arrays, layers, self._residual, *options)
+        return self
+
+
+def _biases(weights):
+    """Return b_ih and b_hh, zeros for None."""
+    return (
+        np.zeros(len(weights["w_hh"]), weights["w_hh"].dtype) if b is None else b for b in list(weights.values())[2:]
+    )
 
 
 # --- rnn -------------------------------------------------------------------------------------------------------------
@@ -372,6 +397,55 @@ def rnn_backward(dy, dh_n, cache):
     return _rnn_backward("rnn_forward", dy, {"dh_n": dh_n}, cache)
 
 
+def rnn_stream(layers, batch_size=1, *, residual=False, nonlinearity="tanh"):
+    """Return recurrent layers that run one step a call, as fast as can be: `y = stream(x)`.
+
+    Parameters
+    ----------
+    layers : list of dict
+        For each layer its weights under "w_ih", "w_hh" and, if there are, "b_ih", "b_hh", shaped as in `rnn_step`.
+        They are copied: what is done to them later does not change the stream.
+    batch_size : int
+        How many sequences run side by side.
+    residual : bool
+        Whether every layer but the first adds its input to its output.
+    nonlinearity : {"tanh", "relu"}
+        The function f.
+
+    Returns
+    -------
+    stream
+        A call takes the inputs x (batch_size, I) of one step and returns the outputs y (batch_size, H) of the last
+        layer: an array that the next call writes again, so copy what is to stay. With x of the dtype of the weights
+        and in C order a call allocates nothing. `stream.state`, zeros at first, is (layers, batch_size, H): reading it
+        copies, and it may be assigned to. `stream.reset()` sets it to zeros.
+
+    Raises
+    ------
+    TypeError
+        If an array is complex or holds objects.
+    ValueError
+        If a shape does not fit, or the nonlinearity is unknown.
+
+    Notes
+    -----
+    Weights are packed once, those of x and h side by side. With the compiled functions the outputs of one layer are
+    bit for bit those of `rnn_forward`.
+
+    Examples
+    --------
+    >>> stream = fastnn.rnn_stream([{"w_ih": np.ones((1, 1)), "w_hh": np.eye(1)}], nonlinearity="relu")
+    >>> x = np.ones((1, 1))
+    >>> [stream(x).item() for _ in range(3)]
+    [1.0, 2.0, 3.0]
+    >>> stream.state
+    array([[[3.]]])
+    """
+    check_choice(nonlinearity, tuple(_OPERATIONS), "nonlinearity")
+    stream = _Stream(1, "h", layers, batch_size, residual)
+    return stream._packed(_RNN_STREAM, lambda w: np.add(*_biases(w)), _OPERATIONS[nonlinearity])
+
+
 # --- lstm ------------------------------------------------------------------------------------------------------------
 def _lstm_forward(a, dtype, lengths, reverse, need_grad):
     lengths, steps, batch, hidden = _prepare(a, lengths)
@@ -562,6 +636,41 @@ def lstm_backward(dy, dh_n, dc_n, cache):
     See `lstm_forward`.
     """
     return _lstm_backward("lstm_forward", dy, {"dh_n": dh_n, "dc_n": dc_n}, cache)
+
+
+def lstm_stream(layers, batch_size=1, *, residual=False):
+    """Return layers of long short-term memory that run one step a call.
+
+    Parameters
+    ----------
+    layers : list of dict
+        For each layer its weights under "w_ih", "w_hh" and, if there are, "b_ih", "b_hh", shaped as in `lstm_step`.
+    batch_size, residual
+        As in `rnn_stream`.
+
+    Returns
+    -------
+    stream
+        As that of `rnn_stream`, but its state is a pair (h, c).
+
+    Raises
+    ------
+    TypeError
+        If an array is complex or holds objects.
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> rng = np.random.default_rng(0)
+    >>> w_ih, w_hh, x = rng.normal(size=(16, 3)), rng.normal(size=(16, 4)), rng.normal(size=(5, 1, 3))
+    >>> stream = fastnn.lstm_stream([{"w_ih": w_ih, "w_hh": w_hh}])
+    >>> y = [stream(x_t).copy() for x_t in x]
+    >>> np.allclose(y, fastnn.lstm_forward(x, np.zeros((1, 4)), np.zeros((1, 4)), w_ih, w_hh)[0])
+    True
+    """
+    stream = _Stream(4, "hc", layers, batch_size, residual)
+    return stream._packed(_LSTM_STREAM, lambda w: np.add(*_biases(w)))
 
 
 # --- gru -------------------------------------------------------------------------------------------------------------
@@ -769,3 +878,45 @@ def gru_backward(dy, dh_n, cache):
     See `gru_forward`.
     """
     return _gru_backward("gru_forward", dy, {"dh_n": dh_n}, cache)
+
+
+def gru_stream(layers, batch_size=1, *, residual=False, reset_after=True):
+    """Return layers of gated recurrent units that run one step a call.
+
+    Parameters
+    ----------
+    layers : list of dict
+        For each layer its weights under "w_ih", "w_hh" and, if there are, "b_ih", "b_hh", shaped as in `gru_step`.
+    batch_size, residual
+        As in `rnn_stream`.
+    reset_after
+        As in `gru_step`.
+
+    Returns
+    -------
+    stream
+        As that of `rnn_stream`.
+
+    Raises
+    ------
+    TypeError
+        If an array is complex or holds objects.
+    ValueError
+        If a shape does not fit.
+
+    Examples
+    --------
+    >>> stream = fastnn.gru_stream([{"w_ih": np.ones((3, 1)), "w_hh": np.zeros((3, 1))}])
+    >>> stream(np.zeros((1, 1)))
+    array([[0.]])
+    """
+    reset_after = bool(reset_after)
+
+    def bias(weights):
+        b_ih, b_hh = _biases(weights)
+        rz = len(b_hh) // 3 * 2
+        if not reset_after:
+            return np.concatenate([b_ih + b_hh, np.zeros_like(b_hh[rz:])])
+        return np.concatenate([b_ih[:rz] + b_hh[:rz], b_ih[rz:], b_hh[rz:]])  # that of n acts within the reset gate
+
+    return _Stream(3, "h", layers, batch_size, residual)._packed(_GRU_STREAM, bias, reset_after)

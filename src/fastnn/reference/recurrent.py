@@ -7,6 +7,7 @@ compiled functions compute the same with one matrix product for all inputs and o
 import numpy as np
 
 from fastnn._checks import as_gradient, check_choice, check_lengths, recurrent_operands
+from fastnn._stream import Stream
 from fastnn.reference.activations import sigmoid
 
 __all__ = [
@@ -15,16 +16,19 @@ __all__ = [
     "gru_step",
     "gru_step_backward",
     "gru_step_forward",
+    "gru_stream",
     "lstm_backward",
     "lstm_forward",
     "lstm_step",
     "lstm_step_backward",
     "lstm_step_forward",
+    "lstm_stream",
     "rnn_backward",
     "rnn_forward",
     "rnn_step",
     "rnn_step_backward",
     "rnn_step_forward",
+    "rnn_stream",
 ]
 
 quiet = np.errstate(all="ignore")
@@ -178,6 +182,24 @@ def _backward(cell_backward, letters, dy, dstate, cache):
     return _given(total | {f"{letter}0": each for letter, each in zip(letters, dstate, strict=True)}, dtype)
 
 
+# --- a stream: one step a call ---------------------------------------------------------------------------------------
+class _Stream(Stream):
+    def __init__(self, cell, gates, letters, layers, batch_size, residual, *options):
+        super().__init__(gates, letters, layers, batch_size, residual)
+        self._cell, self._options = cell, options
+
+    @quiet
+    def __call__(self, x):
+        x = self._prepare(x)
+        for k, weights in enumerate(self._weights):
+            new, _ = self._cell(x, tuple(array[k] for array in self._arrays), *weights.values(), *self._options)
+            for array, after in zip(self._arrays, new, strict=True):
+                array[k] = after
+            x = x + new[0] if self._residual and k else new[0]
+        self._y[...] = x
+        return self._y
+
+
 # --- rnn: h = f(x @ w_ih.T + b_ih + h @ w_hh.T + b_hh), f being tanh or relu -----------------------------------------
 def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
     """Return the new h."""
@@ -210,6 +232,12 @@ def rnn_backward(dy, dh_n, cache):
     return _backward(_rnn_backward, "h", dy, [dh_n], cache)
 
 
+def rnn_stream(layers, batch_size=1, *, residual=False, nonlinearity="tanh"):
+    """Return what runs layers, dicts of weights, one step a call, with its state."""
+    check_choice(nonlinearity, ("tanh", "relu"), "nonlinearity")
+    return _Stream(_rnn, 1, "h", layers, batch_size, residual, nonlinearity)
+
+
 # --- lstm: c = f * c + i * g, h = o * tanh(c), with the gates i, f, g, o of x @ w_ih.T + b_ih + h @ w_hh.T + b_hh -----
 def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
     """Return the new h and c."""
@@ -236,6 +264,11 @@ def lstm_forward(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, r
 def lstm_backward(dy, dh_n, dc_n, cache):
     """Return the gradients of the arguments by name; dy, dh_n and dc_n may be None."""
     return _backward(_lstm_backward, "hc", dy, [dh_n, dc_n], cache)
+
+
+def lstm_stream(layers, batch_size=1, *, residual=False):
+    """Return what runs layers, dicts of weights, one step a call, with its state."""
+    return _Stream(_lstm, 4, "hc", layers, batch_size, residual)
 
 
 # --- gru: h = (1 - z) * n + z * h, with gates r and z, and n = tanh(... + r * (h @ w_hn.T + b_hn)) --------------------
@@ -266,3 +299,8 @@ def gru_forward(
 def gru_backward(dy, dh_n, cache):
     """Return the gradients of the arguments by name; dy and dh_n may be None."""
     return _backward(_gru_backward, "h", dy, [dh_n], cache)
+
+
+def gru_stream(layers, batch_size=1, *, residual=False, reset_after=True):
+    """Return what runs layers, dicts of weights, one step a call, with its state."""
+    return _Stream(_gru, 3, "h", layers, batch_size, residual, reset_after)
