@@ -1016,6 +1016,197 @@ def batch_norm_backward(x, dy, y, weight, bias, mean, var, cache):
     return run, by_samples
 
 
+# --- convolution ---------------------------------------------------------------------------
+# Stride 1, no padding, as the rows have it. Columns are written tap by tap: few calls, whose inner loops are long.
+
+
+class Unfolded:
+    """All windows of x as columns, per image (N, C * taps, P) or of all images at once (C * taps, N * P)."""
+
+    def __init__(self, x, weight, together):
+        self.x, self.batch, self.kernel = x, len(x), weight.shape[2:]
+        self.out = [n - k + 1 for n, k in zip(x.shape[2:], self.kernel, strict=True)]
+        self.together, self.filters = together, len(weight)
+        self.terms, self.points = weight[0].size, int(np.prod(self.out))
+        shape = (*x.shape[1:2], *self.kernel, *self.out)
+        self.array = np.empty((*shape[: -len(self.out)], self.batch, *self.out) if together else (len(x), *shape), "f")
+        self.taps = self.pairs(self.array, x)
+        if together:
+            self.matrix = self.array.reshape(self.terms, self.batch * self.points)
+            self.product = np.empty((self.filters, self.batch, self.points), "f")
+        else:
+            self.matrix = self.array.reshape(self.batch, self.terms, self.points)
+
+    def pairs(self, columns, image):
+        """List, for each tap, where it stands in the columns and in the image."""
+        found = []
+        for tap in np.ndindex(*self.kernel):
+            seen = image[:, :, *(slice(t, t + n) for t, n in zip(tap, self.out, strict=True))]
+            found.append((columns[:, *tap], seen.swapaxes(0, 1)) if self.together else (columns[:, :, *tap], seen))
+        return found
+
+    def fill(self):
+        for columns, seen in self.taps:
+            copyto(columns, seen)
+
+    def images_last(self, y):
+        """Return (N, O, ...) as (O, N, P)."""
+        return y.reshape(self.batch, self.filters, self.points).swapaxes(0, 1)
+
+
+def convolve(x, weight, bias, together):
+    """Return the arrays, and a call that writes y."""
+    columns = Unfolded(x, weight, together)
+    matrix = weight.reshape(columns.filters, columns.terms)
+    y = np.empty((len(x), columns.filters, columns.points), "f")
+    shifts = bias[:, None]
+
+    def run():
+        columns.fill()
+        if together:
+            product = columns.product
+            np.matmul(matrix, columns.matrix, product.reshape(columns.filters, -1))
+            add(product.swapaxes(0, 1), shifts, y)
+        else:
+            np.matmul(matrix, columns.matrix, y)
+            add(y, shifts, y)
+        return y.reshape(len(x), columns.filters, *columns.out)
+
+    return columns, run
+
+
+def conv2d(x, weight, bias, dy):
+    return tuple(convolve(x, weight, bias, together)[1] for together in (False, True))
+
+
+def conv2d_training(x, weight, bias, dy):
+    return tuple(convolve_and_back(x, weight, bias, dy, together) for together in (False, True))
+
+
+def convolve_and_back(x, weight, bias, dy, together):
+    columns, forward = convolve(x, weight, bias, together)
+    matrix = weight.reshape(columns.filters, columns.terms)
+    gradients = {"x": np.empty_like(x), "weight": np.empty_like(weight), "bias": np.empty_like(bias)}
+    dcolumns, dmatrix = np.empty_like(columns.array), gradients["weight"].reshape(matrix.shape)
+    dproduct = np.empty((columns.filters, columns.batch, columns.points), "f")
+    ones = np.ones(columns.batch * columns.points, "f")
+    each = np.empty((columns.batch, *matrix.shape), "f")
+    taps = columns.pairs(dcolumns, gradients["x"])
+
+    def run():
+        y = forward()
+        if together:
+            copyto(dproduct, columns.images_last(dy))
+            flat = dproduct.reshape(columns.filters, -1)
+            np.matmul(flat, columns.matrix.T, dmatrix)
+            np.matmul(matrix.T, flat, dcolumns.reshape(columns.matrix.shape))
+            np.matmul(flat, ones, gradients["bias"])
+        else:
+            apart = dy.reshape(columns.batch, columns.filters, columns.points)
+            np.matmul(apart, columns.matrix.swapaxes(1, 2), each)
+            add.reduce(each, 0, out=dmatrix)
+            np.matmul(matrix.T, apart, dcolumns.reshape(columns.matrix.shape))
+            add.reduce(np.matmul(apart, ones[: columns.points]), 0, out=gradients["bias"])
+        gradients["x"].fill(0)
+        for dcolumn, seen in taps:
+            add(seen, dcolumn, seen)
+        return y, gradients
+
+    return run
+
+
+conv1d, conv1d_training = conv2d, conv2d_training
+
+
+def pool_taps(x, out):
+    """List what each tap sees of x, in windows of 2 that do not overlap."""
+    return [
+        x[:, :, *(slice(t, t + n * 2, 2) for t, n in zip(tap, out, strict=True))] for tap in np.ndindex(*[2] * len(out))
+    ]
+
+
+def pool_axes(combine, x, axes):
+    """Return a call that combines every two neighbours along the last axes, first where that takes whole rows."""
+    steps = []
+    for axis in range(-axes, 0):
+        even, odd = (x[..., i : x.shape[axis] // 2 * 2 : 2, *[slice(None)] * (-1 - axis)] for i in (0, 1))
+        x = np.empty(odd.shape, x.dtype)
+        steps.append((even, odd, x))
+
+    def run():
+        for even, odd, y in steps:
+            combine(even, odd, out=y)
+        return y
+
+    return run
+
+
+def max_pool2d(x, dy, room):
+    return pool_axes(maximum, x, dy.ndim - 2)
+
+
+def max_pool2d_training(x, dy, room):
+    forward, taps = max_pool2d(x, dy, room), pool_taps(x, dy.shape[2:])
+    dtaps, hit, free = pool_taps(room, dy.shape[2:]), mask_of(dy), mask_of(dy)
+
+    def run():
+        y = forward()
+        free.fill(True)
+        for tap, dtap in zip(taps, dtaps, strict=True):
+            np.equal(tap, y, hit)
+            np.logical_and(hit, free, hit)
+            multiply(dy, hit, dtap)
+            np.not_equal(free, hit, free)
+        return y, {"x": room}
+
+    return run
+
+
+def avg_pool2d(x, dy, room):
+    total, (share,) = pool_axes(add, x, dy.ndim - 2), constants(x, 0.5 ** (dy.ndim - 2))
+
+    def run():
+        y = total()
+        return multiply(y, share, y)
+
+    return run
+
+
+def avg_pool2d_training(x, dy, room):
+    forward, dtaps, part = avg_pool2d(x, dy, room), pool_taps(room, dy.shape[2:]), np.empty_like(dy)
+    (share,) = constants(x, 1 / len(dtaps))
+
+    def run():
+        y = forward()
+        multiply(dy, share, part)
+        for dtap in dtaps:
+            copyto(dtap, part)
+        return y, {"x": room}
+
+    return run
+
+
+max_pool1d, max_pool1d_training = max_pool2d, max_pool2d_training
+avg_pool1d, avg_pool1d_training = avg_pool2d, avg_pool2d_training
+
+
+def max_over_time(x, dy, room):
+    return partial(maximum.reduce, x, 2, None, np.empty_like(dy))
+
+
+def max_over_time_training(x, dy, room):
+    at, y = np.empty(dy.shape, np.intp), np.empty_like(dy)
+
+    def run():
+        np.argmax(x, 2, at)
+        maximum.reduce(x, 2, None, y)
+        room.fill(0)
+        np.put_along_axis(room, at[..., None], dy[..., None], 2)
+        return y, {"x": room}
+
+    return run
+
+
 # --- regularization ----------------------------------------------------------------------
 
 

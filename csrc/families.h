@@ -9,3 +9,4 @@ FNN_ACTIVATIONS(KERNELS)
 #include "embedding.h"
 #include "vectors.h"
 #include "normalization.h"
+#include "convolution.h"

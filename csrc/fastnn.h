@@ -100,6 +100,12 @@ enum {
 /* Over rows of n units; array k, those that are written first, has its rows row[k] numbers apart. */
 typedef void fnn_cell(void *const *array, const ptrdiff_t *row, ptrdiff_t rows, ptrdiff_t n);
 
+/* What one tap of a window sees of an image: `rows` rows from `row` on, `columns` columns from `column` on, each so many
+   steps apart. They may lie outside of the image, in its padding. */
+typedef struct {
+    ptrdiff_t height, width, row, row_step, rows, column, column_step, columns;
+} fnn_plane;
+
 /* The primitives of one dtype. Arguments: outputs, inputs, sizes; void pointers are to that dtype. */
 typedef struct {
     fnn_kernel *elementwise[FNN_N_OPS];
@@ -133,6 +139,15 @@ typedef struct {
                         ptrdiff_t step, ptrdiff_t n);
     void (*affine)(void *out, const void *x, const void *dy, const void *centre, const void *scale, const void *offset,
                    const void *dy_scale, ptrdiff_t rows, ptrdiff_t n, int across);
+    /* convolution.h: planes of images, products with rows that lie anywhere, maxima and where they come from */
+    void (*read_plane)(void *to, const void *image, const void *end, const fnn_plane *plane, double fill);
+    void (*add_plane)(void *image, void *from, const fnn_plane *plane);
+    void (*window_product)(void *out, const void *init, const void *a, const ptrdiff_t *a_rows, const void *b,
+                           const ptrdiff_t *b_rows, ptrdiff_t m, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t out_row);
+    void (*window_dots)(void *out, const void *a, const ptrdiff_t *a_rows, const void *b, ptrdiff_t m, ptrdiff_t depth,
+                        ptrdiff_t out_row);
+    void (*keep_max)(void *y, int32_t *at, const void *x, int32_t tap, ptrdiff_t n);
+    void (*largest)(void *y, int32_t *at, const void *x, ptrdiff_t n);
 } fnn_real;
 
 typedef struct {

@@ -100,6 +100,12 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .row_dots = row_dots_##sfx,                             \
         .column_dots = column_dots_##sfx,                       \
         .affine = affine_##sfx,                                 \
+        .read_plane = read_plane_##sfx,                         \
+        .add_plane = add_plane_##sfx,                           \
+        .window_product = window_product_##sfx,                 \
+        .window_dots = window_dots_##sfx,                       \
+        .keep_max = keep_max_##sfx,                             \
+        .largest = largest_##sfx,                               \
     }
 
 const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {

@@ -132,6 +132,7 @@ def test_a_wrong_layer_is_caught(rng):
 # ---- every layer --------------------------------------------------------------------------------------------
 
 X = np.random.default_rng(1).standard_normal((4, 3, 5))
+IMAGE = np.random.default_rng(3).standard_normal((2, 4, 6, 5))
 IDS = np.array([[0, 2, 2], [6, 0, 2]])
 STATE = np.random.default_rng(2).standard_normal((4, 3, 2))
 RNN = {"num_layers": 2, "bidirectional": True, "rng": 0}
@@ -173,6 +174,16 @@ LAYERS = {
     "batch-norm-1d-inference": (nn.BatchNorm1d(3), [X], {"training": False}),
     "batch-norm-1d-plain": (nn.BatchNorm1d(3, affine=False, track_running_stats=False), [X], {"training": False}),
     "batch-norm-2d": (nn.BatchNorm2d(3, momentum=None), [X[:, :, None]], {}),
+    "conv1d": (nn.Conv1d(3, 2, 3, padding="same", rng=0), [X], {}),
+    "conv1d-options": (nn.Conv1d(3, 6, 2, 2, 1, 2, 3, False, rng=0), [X], {}),
+    "conv2d": (nn.Conv2d(4, 3, (3, 2), padding=((2, 0), (0, 1)), rng=0), [IMAGE], {}),
+    "conv2d-options": (nn.Conv2d(4, 6, (2, 3), (1, 2), 1, (2, 1), 2, rng=0), [IMAGE], {}),
+    "max-pool1d": (nn.MaxPool1d(2, 1, 1, 2), [X], {}),
+    "max-pool2d": (nn.MaxPool2d((3, 2), 2, (1, 0), ceil_mode=True), [IMAGE], {}),
+    "avg-pool1d": (nn.AvgPool1d(2, 1, 1), [X], {}),
+    "avg-pool2d": (nn.AvgPool2d(3, 2, 1, True, False), [IMAGE], {}),
+    "max-over-time": (nn.MaxOverTime(), [X], {"lengths": [5, 0, 2, 3]}),
+    "flatten": (nn.Flatten(), [IMAGE], {}),
     "sequential": (
         nn.Sequential(
             nn.Embedding(7, 3, rng=0),

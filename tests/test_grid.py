@@ -58,6 +58,8 @@ def test_the_twins_have_the_same_names(family):
 @pytest.mark.parametrize("name", [name for name in NAMES if NAMES[name] not in IN_NUMPY and name != "saved_for"])
 def test_the_kernel_has_the_same_name(name):
     kernels = importlib.import_module(f"fastnn._kernels.{NAMES[name]}")
+    if NAMES[name] == "convolution":  # to a kernel a sequence is an image of one column
+        name = name.replace("1d", "2d").removesuffix("_forward")
     assert name in getattr(kernels, "OPS", STEPS) or callable(getattr(kernels, name, None))
 
 
@@ -214,6 +216,33 @@ def normalization():
         yield f"{name}_backward", run, arrays, (check, arrays)
 
 
+def convolution():
+    weight, bias, x, image = normal((4, 2, 3), (4,), (2, 4, 8), (2, 4, 6, 5))
+    options = {"stride": 2, "padding": 1, "groups": 2}
+    yield from windowed("conv1d", [x, weight, bias], **options)
+    yield from windowed("conv2d", [image, weight[..., None] * weight[:, :, None], bias], **options)
+    for kind in ("max", "avg"):
+        yield from windowed(f"{kind}_pool1d", [x], kernel_size=3, stride=2, padding=1)
+        yield from windowed(f"{kind}_pool2d", [image], kernel_size=3, stride=2, padding=1)
+    yield from windowed("max_over_time", [x], lengths=[8, 5])
+
+
+def windowed(name, inputs, **options):
+    """Yield the cases of a function, the same with a cache, and its gradient."""
+
+    def training(F, *arrays):
+        y, cache = getattr(F, f"{name}_forward")(*arrays, **options)
+        return y, getattr(F, f"{name}_backward")(np.cos(np.arange(y.size, dtype=y.dtype)).reshape(y.shape), cache)
+
+    def check(*arrays):
+        y, gradients = training(fastnn, *arrays)
+        return (np.cos(np.arange(y.size)).reshape(y.shape) * y).sum(), tuple(gradients.values())
+
+    yield name, lambda F, *arrays: getattr(F, name)(*arrays, **options), inputs, None
+    yield f"{name}_forward", training, inputs, None
+    yield f"{name}_backward", training, inputs, (check, inputs)
+
+
 def regularization():
     rng = lambda: np.random.default_rng(1)
     x, dy = normal((6, 5), (6, 5))
@@ -223,7 +252,7 @@ def regularization():
     yield "dropout_backward", lambda F, dy: F.dropout_backward(dy, mask, 0.5), [dy], check
 
 
-FAMILY_CASES = (activations, losses, updates, recurrent, embedding, normalization, regularization)
+FAMILY_CASES = (activations, losses, updates, recurrent, embedding, convolution, normalization, regularization)
 CASES = [case for cases in FAMILY_CASES for case in cases()]
 GRADIENTS = [(name, *check) for name, _, _, check in CASES if check]
 

@@ -30,6 +30,9 @@ SHORT = (
     "recurrent/rnn_training/float32/35x20x200x200",
     "recurrent/rnn_training/float32/100x1x64x64",
     "embedding/embedding_lookup_backward/float32/100x64x1120",
+    "convolution/conv2d/float32/64x1x28x28-16x3",
+    "convolution/conv2d_training/float32/64x16x13x13-32x3",
+    "convolution/max_pool2d_training/float32/64x16x26x26-2",
 )
 PRODUCT = 512  # the size of the square product that tells how many multiply-adds a second there are
 
@@ -315,6 +318,58 @@ def _normalized(name, arguments, shape):
         yield Row("normalization", f"{name}_backward", "float32", size, back, "gradients", draw_backward, limit)
 
 
+IMAGES = (((64, 1, 28, 28), 16, 3), ((64, 16, 13, 13), 32, 3), ((8, 64, 28, 28), 64, 3))
+SENTENCES = (((32, 100, 50), 100, 5),)
+POOLED = {1: ((64, 100, 50), 2), 2: ((64, 16, 26, 26), 2)}
+
+
+def _convolution():
+    for axes, layers in ((1, SENTENCES), (2, IMAGES)):
+        for shape, filters, kernel in layers:
+            size = f"{'x'.join(map(str, shape))}-{filters}x{kernel}"
+            yield from _convolution_rows(f"conv{axes}d", size, shape, filters, kernel)
+    for axes, (shape, kernel) in POOLED.items():
+        size = f"{'x'.join(map(str, shape))}-{kernel}"
+        out = *shape[:2], *(n // kernel for n in shape[2:])
+        for kind in ("max", "avg"):
+            yield from _pooling_rows(f"{kind}_pool{axes}d", size, shape, f"x, {kernel}", out)
+    shape, _ = POOLED[1]
+    yield from _pooling_rows("max_over_time", "x".join(map(str, shape)), shape, "x", shape[:2])
+
+
+def _forward_and_training(name, arguments):
+    """Return the two statements that are timed of a function, and what they result in."""
+    both = f"y, cache = F.{name}_forward({arguments}); gradients = F.{name}_backward(dy, cache)"
+    return (name, f"y = F.{name}({arguments})", "y"), (f"{name}_training", both, "y, gradients")
+
+
+def _convolution_rows(name, size, shape, filters, kernel):
+    batch, channels, *inside = shape
+    out = [n - kernel + 1 for n in inside]
+    taps = channels * kernel ** len(inside)
+
+    def draw():
+        rng = np.random.default_rng(0)
+        v = {"x": shape, "weight": (filters, channels, *[kernel] * len(inside)), "bias": (filters,)}
+        v = {key: rng.standard_normal(s, "f") for key, s in (v | {"dy": (batch, filters, *out)}).items()}
+        return v | {"weight": v["weight"] / taps**0.5}
+
+    products = batch * filters * math.prod(out) * taps
+    for n, (title, statement, results) in enumerate(_forward_and_training(name, "x, weight, bias")):
+        times = (1 + 2 * n) * products
+        yield Row("convolution", title, "float32", size, statement, results, draw, products=times)
+
+
+def _pooling_rows(name, size, shape, arguments, out):
+    def draw():
+        rng = np.random.default_rng(0)
+        return {key: rng.standard_normal(s, "f") for key, s in (("x", shape), ("dy", out), ("room", shape))}
+
+    forward, training = _forward_and_training(name, arguments)
+    yield Row("convolution", *forward[:1], "float32", size, *forward[1:], draw, "x.max()")
+    yield Row("convolution", *training[:1], "float32", size, *training[1:], draw, "x.max(); room.fill(0)")
+
+
 _ROWS = {
     "activations": _activations,
     "losses": _losses,
@@ -322,6 +377,7 @@ _ROWS = {
     "recurrent": _recurrent,
     "embedding": _embedding,
     "normalization": _normalization,
+    "convolution": _convolution,
     "regularization": _regularization,
 }
 

@@ -1,5 +1,5 @@
 """csrc/fastnn.h as Cython sees it."""
-from libc.stdint cimport int64_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint16_t
 
 cdef extern from "fastnn.h" nogil:
     enum: FNN_N_OPS
@@ -61,6 +61,15 @@ cdef extern from "fastnn.h" nogil:
         FNN_gru_reset_backward_cell
         FNN_N_CELLS
     ctypedef void fnn_cell(void *const *, const Py_ssize_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
+    ctypedef struct fnn_plane:
+        Py_ssize_t height
+        Py_ssize_t width
+        Py_ssize_t row
+        Py_ssize_t row_step
+        Py_ssize_t rows
+        Py_ssize_t column
+        Py_ssize_t column_step
+        Py_ssize_t columns
     ctypedef struct fnn_real:
         fnn_kernel *elementwise[FNN_N_OPS]
         fnn_row_kernel *rows[FNN_N_ROW_OPS]
@@ -95,6 +104,15 @@ cdef extern from "fastnn.h" nogil:
         void (*affine)(
             void *, const void *, const void *, const void *, const void *, const void *, const void *, Py_ssize_t,
             Py_ssize_t, int) noexcept nogil
+        void (*read_plane)(void *, const void *, const void *, const fnn_plane *, double) noexcept nogil
+        void (*add_plane)(void *, void *, const fnn_plane *) noexcept nogil
+        void (*window_product)(
+            void *, const void *, const void *, const Py_ssize_t *, const void *, const Py_ssize_t *, Py_ssize_t,
+            Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*window_dots)(
+            void *, const void *, const Py_ssize_t *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*keep_max)(void *, int32_t *, const void *, int32_t, Py_ssize_t) noexcept nogil
+        void (*largest)(void *, int32_t *, const void *, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_kernels:
         const char *isa
         fnn_real f32

@@ -1,7 +1,8 @@
 """The compiled functions: dtype, axis, `out` and documentation around the kernels."""
 
-from fastnn.ops import activations, embedding, losses, normalization, recurrent, regularization, updates
+from fastnn.ops import activations, convolution, embedding, losses, normalization, recurrent, regularization, updates
 from fastnn.ops.activations import *
+from fastnn.ops.convolution import *
 from fastnn.ops.embedding import *
 from fastnn.ops.losses import *
 from fastnn.ops.normalization import *
@@ -11,6 +12,7 @@ from fastnn.ops.updates import *
 
 __all__ = [
     *activations.__all__,
+    *convolution.__all__,
     *embedding.__all__,
     *losses.__all__,
     *normalization.__all__,

@@ -2,6 +2,7 @@
 
 from fastnn.reference import (
     activations,
+    convolution,
     embedding,
     losses,
     normalization,
@@ -10,6 +11,7 @@ from fastnn.reference import (
     updates,
 )
 from fastnn.reference.activations import *
+from fastnn.reference.convolution import *
 from fastnn.reference.embedding import *
 from fastnn.reference.losses import *
 from fastnn.reference.normalization import *
@@ -19,6 +21,7 @@ from fastnn.reference.updates import *
 
 __all__ = [
     *activations.__all__,
+    *convolution.__all__,
     *embedding.__all__,
     *losses.__all__,
     *normalization.__all__,

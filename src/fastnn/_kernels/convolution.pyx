@@ -1,0 +1,522 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
+"""Convolution and pooling over typed memoryviews: images (N, C, H, W), sequences being images of one column.
+
+A convolution never lays out all its columns. For each group of channels it reads planes of the padded input: a plane
+is what the taps of one kernel column see, every stride-th element from an offset on, so that a window one row down
+begins one row further on in the same plane. A product whose right factor is these shifted rows gives the output; with
+dy in their place, and the weight turned round, it gives planes of the input's gradient, which are added to where they
+were read from; with dy transposed on its right it gives the gradient of the weight. Work is cut into units that fit
+into the cache: some rows of an image, or, of small images, several, whose planes then hold one tap each.
+"""
+from cython cimport floating
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy
+
+import numpy as np
+
+from fastnn._kernels.cpu cimport active, parallel
+from fastnn._kernels.fastnn cimport fnn_plane, fnn_real
+
+cdef enum:
+    SLACK = 64  # elements behind an array that whole vectors may touch
+    SMALL = 128  # outputs of an image from which on its rows need not be a whole number of vectors
+    POINTS = 1024  # outputs of a unit, about
+    PLANES = 1 << 18  # elements of its planes, about
+    PARALLEL = 1 << 22  # multiply-adds that a thread takes at a time
+    PARTS = 16
+    FEW = 4  # filters of a group for which dot products beat products whose vectors run along the filters
+
+cdef struct axis:  # as in fastnn._windows
+    Py_ssize_t size, kernel, stride, before, dilation, out
+
+cdef struct convolution:
+    const fnn_real *table
+    const char *x
+    const char *x_end
+    const char *weight
+    const char *bias
+    const char *dy
+    const char *dy_end
+    char *y
+    char *dx
+    char *sums  # the gradient of weight and bias, transposed: parts x groups x rows x filters
+    Py_ssize_t unit  # bytes of an element
+    Py_ssize_t images, groups, channels, filters  # of one group
+    axis h, w
+    Py_ssize_t taps, terms, rows, points
+    Py_ssize_t lines  # kernel rows with planes of their own; the others are shifts of them
+    Py_ssize_t reach  # rows of the longest shift
+    Py_ssize_t batch, band, blocks, bands, parts  # images and rows in a unit, and how many of these
+    Py_ssize_t channel, dy_row, dx_row, depth  # distances: of a channel's planes, rows of dy, dx planes, turned weight
+    Py_ssize_t *steps  # by line: rows of its longest shift
+    Py_ssize_t *start  # by line: where its planes begin
+    Py_ssize_t *pitch  # by line: the distance of its planes
+    Py_ssize_t *tap  # by term: where it lies in the planes; then the ones that give the bias its gradient
+    Py_ssize_t *weight_row
+    Py_ssize_t *point
+    Py_ssize_t *turned_row
+    Py_ssize_t *turned_tap
+    const char *turned  # the weight as (lines, channels * kernel columns, filters * taps in a column)
+    const char *zeros
+    bint failed
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline Py_ssize_t spaced(Py_ssize_t n) noexcept nogil:
+    """Return a distance for rows of n elements that lets them start in different sets of the cache."""
+    n = ceil_div(n, 16) * 16
+    return n if n % 256 else n + 16
+
+
+cdef inline char *aligned(void *block) noexcept nogil:
+    return <char *>((<uintptr_t>block + 63) & ~<uintptr_t>63)
+
+
+cdef Py_ssize_t gcd(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    while b:
+        a, b = b, a % b
+    return a
+
+
+cdef void plan(convolution *c, bint has_bias) noexcept nogil:
+    """Fill in everything that follows from the sizes, tables aside."""
+    cdef Py_ssize_t fit
+    c.taps = c.h.kernel * c.w.kernel
+    c.terms = c.channels * c.taps
+    c.rows = c.terms + has_bias
+    c.points = c.h.out * c.w.out
+    c.lines = min(c.h.kernel, c.h.stride // gcd(c.h.stride, c.h.dilation))
+    if c.points < SMALL:
+        c.lines = c.h.kernel
+    c.reach = (c.h.kernel - 1) // c.lines * (c.lines * c.h.dilation // c.h.stride)
+    c.batch, c.band = 1, c.h.out
+    if c.reach == 0 and c.points < POINTS // 2:
+        c.batch = max(1, min(c.images, min(POINTS // c.points, (1 << 20) // max(1, c.terms * c.points))))
+    else:
+        fit = min(<Py_ssize_t>POINTS, PLANES // max(1, c.channels * c.w.kernel * c.lines)) // c.w.out
+        c.band = ceil_div(c.h.out, ceil_div(c.h.out, max(1, fit, 4 * c.reach)))
+    c.blocks = ceil_div(c.images, c.batch)
+    c.bands = ceil_div(c.h.out, c.band)
+    c.depth = c.filters * ceil_div(c.h.kernel, c.lines)
+    c.dy_row = c.batch * (c.band + 2 * c.reach) * c.w.out
+    c.dx_row = spaced(c.batch * (c.band + c.reach) * c.w.out)
+
+
+cdef void fill_tables(convolution *c, Py_ssize_t *space) noexcept nogil:
+    """Cut the tables out of `space` and fill them."""
+    cdef Py_ssize_t u, t, i, j, k, channel = 0, shift
+    c.steps, c.start, c.pitch = space, space + c.lines, space + 2 * c.lines
+    c.tap = c.pitch + c.lines
+    c.weight_row = c.tap + c.terms + 1
+    c.point = c.weight_row + c.filters
+    c.turned_row = c.point + c.batch * c.band * c.w.out
+    c.turned_tap = c.turned_row + c.channels * c.w.kernel
+    for u in range(c.lines):
+        c.steps[u] = (c.h.kernel - 1 - u) // c.lines * (c.lines * c.h.dilation // c.h.stride)
+        c.start[u], c.pitch[u] = channel, spaced(c.batch * (c.band + c.steps[u]) * c.w.out)
+        channel += c.w.kernel * c.pitch[u]
+    c.channel = channel
+    for i in range(c.channels):
+        for j in range(c.h.kernel):
+            u, shift = j % c.lines, j // c.lines * (c.lines * c.h.dilation // c.h.stride)
+            for k in range(c.w.kernel):
+                c.tap[i * c.taps + j * c.w.kernel + k] = i * channel + c.start[u] + k * c.pitch[u] + shift * c.w.out
+    c.tap[c.terms] = c.channels * channel + SLACK
+    for i in range(c.filters):
+        c.weight_row[i] = i * c.terms
+    for i in range(c.batch * c.band * c.w.out):
+        c.point[i] = i * c.filters
+    for i in range(c.channels * c.w.kernel):
+        c.turned_row[i] = i * c.depth
+    for u in range(c.lines):
+        t = ceil_div(c.h.kernel - u, c.lines)
+        for i in range(c.filters):
+            for j in range(t):
+                shift = j * (c.lines * c.h.dilation // c.h.stride)
+                c.turned_tap[u * c.depth + i * t + j] = i * c.dy_row + (c.reach - shift) * c.w.out
+
+
+cdef Py_ssize_t table_size(convolution *c) noexcept nogil:
+    return (3 * c.lines + c.terms + 1 + c.filters + c.batch * c.band * c.w.out + c.channels * c.w.kernel
+            + c.lines * c.depth)
+
+
+cdef void move_planes(convolution *c, char *planes, bint back, Py_ssize_t line, Py_ssize_t group, Py_ssize_t image,
+                      Py_ssize_t count, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
+    """Read the planes of all lines, or add those of one line back, where they lie one after the other."""
+    cdef fnn_plane p
+    cdef Py_ssize_t i, j, u, k, at
+    p.height, p.width, p.row_step, p.column_step, p.columns = c.h.size, c.w.size, c.h.stride, c.w.stride, c.w.out
+    for i in range(c.channels):
+        for u in range(line, line + 1 if back else c.lines):
+            p.row, p.rows = row * c.h.stride + u * c.h.dilation - c.h.before, rows + c.steps[u]
+            for k in range(c.w.kernel):
+                p.column = k * c.w.dilation - c.w.before
+                for j in range(count):
+                    at = (((image + j) * c.groups + group) * c.channels + i) * c.h.size * c.w.size * c.unit
+                    if back:
+                        c.table.add_plane(
+                            c.dx + at, planes + ((i * c.w.kernel + k) * c.dx_row + j * c.points) * c.unit, &p)
+                    else:
+                        c.table.read_plane(
+                            planes + (i * c.channel + c.start[u] + k * c.pitch[u] + j * c.points) * c.unit,
+                            c.x + at, c.x_end, &p, 0)
+
+
+cdef void forward_part(void *context, Py_ssize_t part) noexcept nogil:
+    cdef convolution *c = <convolution *>context
+    cdef Py_ssize_t room = c.channels * c.channel + SLACK, i, g, j, k, image, count, row, rows
+    cdef void *block = malloc((room + (c.filters * c.batch * c.points if c.batch > 1 else 0)) * c.unit + 64)
+    cdef char *planes = aligned(block)
+    cdef char *result = planes + room * c.unit
+    cdef char *y
+    if block == NULL:
+        c.failed = True
+        return
+    for i in range(part * c.blocks * c.bands // c.parts, (part + 1) * c.blocks * c.bands // c.parts):
+        image, row = i // c.bands * c.batch, i % c.bands * c.band
+        count, rows = min(c.batch, c.images - image), min(c.band, c.h.out - row)
+        for g in range(c.groups):
+            move_planes(c, planes, False, 0, g, image, count, row, rows)
+            y = c.y + ((image * c.groups + g) * c.filters * c.points + row * c.w.out) * c.unit
+            c.table.window_product(
+                y if c.batch == 1 else result, c.bias + g * c.filters * c.unit,
+                c.weight + g * c.filters * c.terms * c.unit, c.weight_row, planes, c.tap, c.filters,
+                count * rows * c.w.out, c.terms, c.batch * c.points)
+            if c.batch > 1:
+                for j in range(count):
+                    for k in range(c.filters):
+                        memcpy(y + (j * c.groups * c.filters + k) * c.points * c.unit,
+                               result + (k * c.batch + j) * c.points * c.unit, c.points * c.unit)
+    free(block)
+
+
+cdef void backward_part(void *context, Py_ssize_t part) noexcept nogil:
+    cdef convolution *c = <convolution *>context
+    cdef Py_ssize_t columns = c.batch * c.band * c.w.out, t
+    cdef Py_ssize_t i, g, j, k, u, image, count, row, rows, at, n
+    cdef Py_ssize_t sizes[4]
+    cdef fnn_plane p
+    cdef void *block
+    cdef char *planes
+    cdef char *dy
+    cdef char *transposed
+    cdef char *dplanes
+    cdef char *sums = c.sums + part * c.groups * c.rows * c.filters * c.unit
+    sizes[0] = c.channels * c.channel + SLACK + columns + SLACK
+    sizes[1] = c.filters * c.dy_row + SLACK
+    sizes[2] = c.filters * columns + SLACK
+    sizes[3] = c.channels * c.w.kernel * c.dx_row + SLACK
+    block = malloc((sizes[0] + sizes[1] + sizes[2] + sizes[3]) * c.unit + 64)
+    if block == NULL:
+        c.failed = True
+        return
+    planes = aligned(block)
+    dy = planes + sizes[0] * c.unit
+    transposed = dy + sizes[1] * c.unit
+    dplanes = transposed + sizes[2] * c.unit
+    # a plane that lies outside of an image of height 0 is all fill
+    p.height, p.width, p.row, p.row_step, p.rows, p.column, p.column_step, p.columns = 0, 1, 0, 1, 1, 0, 1, columns
+    c.table.read_plane(planes + c.tap[c.terms] * c.unit, planes, planes, &p, 1)
+
+    for i in range(part * c.blocks // c.parts * c.bands, (part + 1) * c.blocks // c.parts * c.bands):
+        image, row = i // c.bands * c.batch, i % c.bands * c.band
+        count, rows = min(c.batch, c.images - image), min(c.band, c.h.out - row)
+        p.height, p.width, p.row, p.row_step, p.rows = rows, c.w.out, -c.reach, 1, rows + 2 * c.reach
+        p.columns = c.w.out
+        for g in range(c.groups):
+            move_planes(c, planes, False, 0, g, image, count, row, rows)
+            for k in range(c.filters):
+                for j in range(count):
+                    at = ((((image + j) * c.groups + g) * c.filters + k) * c.points + row * c.w.out) * c.unit
+                    c.table.read_plane(dy + (k * c.dy_row + j * c.points) * c.unit, c.dy + at, c.dy_end, &p, 0)
+            n = count * rows * c.w.out
+            if c.filters <= FEW:
+                for k in range(c.filters):
+                    c.table.window_dots(sums + (g * c.rows * c.filters + k) * c.unit, planes, c.tap,
+                                        dy + (k * c.dy_row + c.reach * c.w.out) * c.unit, c.rows, n, c.filters)
+            else:
+                c.table.transpose(transposed, dy + c.reach * c.w.out * c.unit, c.filters, n, c.filters, c.dy_row)
+                c.table.window_product(sums + g * c.rows * c.filters * c.unit, NULL, planes, c.tap, transposed,
+                                       c.point, c.rows, c.filters, n, c.filters)
+            for u in range(c.lines):
+                t = c.filters * ceil_div(c.h.kernel - u, c.lines)
+                c.table.window_product(
+                    dplanes, c.zeros, c.turned + (g * c.lines + u) * c.channels * c.w.kernel * c.depth * c.unit,
+                    c.turned_row, dy, c.turned_tap + u * c.depth, c.channels * c.w.kernel,
+                    count * (rows + c.steps[u]) * c.w.out, t, c.dx_row)
+                move_planes(c, dplanes, True, u, g, image, count, row, rows)
+    free(block)
+
+
+cdef void turn(const convolution *c, floating *to, const floating *weight) noexcept nogil:
+    """Lay the weight out for the gradient of x."""
+    cdef Py_ssize_t g, f, i, j, k, u, t
+    for g in range(c.groups):
+        for f in range(c.filters):
+            for i in range(c.channels):
+                for j in range(c.h.kernel):
+                    u = j % c.lines
+                    t = ceil_div(c.h.kernel - u, c.lines)
+                    for k in range(c.w.kernel):
+                        to[(((g * c.lines + u) * c.channels + i) * c.w.kernel + k) * c.depth + f * t + j // c.lines] \
+                            = weight[0]
+                        weight += 1
+
+
+cdef tuple shape_of(const Py_ssize_t *shape, int axes):
+    return tuple([shape[i] for i in range(axes)])
+
+
+cdef inline Py_ssize_t volume(const Py_ssize_t *shape) noexcept nogil:
+    return shape[0] * shape[1] * shape[2] * shape[3]
+
+
+cdef bint same_shape(const Py_ssize_t *a, const Py_ssize_t *b) noexcept:
+    return a[0] == b[0] and a[1] == b[1] and a[2] == b[2] and a[3] == b[3]
+
+
+cdef int describe(convolution *c, const fnn_real *table, Py_ssize_t unit, axes, Py_ssize_t groups,
+                  const Py_ssize_t *x, const Py_ssize_t *weight, const Py_ssize_t *y, bint has_bias) except -1:
+    """Check that the shapes of x, weight and y go with the axes, and plan."""
+    (c.h.size, c.h.kernel, c.h.stride, c.h.before, c.h.dilation, c.h.out), \
+        (c.w.size, c.w.kernel, c.w.stride, c.w.before, c.w.dilation, c.w.out) = axes
+    c.table, c.unit, c.groups, c.failed = table, unit, groups, False
+    c.images = x[0]
+    if (
+        groups < 1 or x[1] % groups or weight[0] % groups or weight[1] != x[1] // groups or x[2] != c.h.size
+        or x[3] != c.w.size or weight[2] != c.h.kernel or weight[3] != c.w.kernel or y[0] != x[0]
+        or y[1] != weight[0] or y[2] != c.h.out or y[3] != c.w.out
+        or min(c.h.kernel, c.h.stride, c.h.dilation, c.h.out, c.w.kernel, c.w.stride, c.w.dilation, c.w.out) < 1
+    ):
+        raise ValueError(f"x has shape {shape_of(x, 4)}, weight {shape_of(weight, 4)}, y or dy {shape_of(y, 4)}, "
+                         f"which do not go with {groups} groups and axes {axes}")
+    c.channels, c.filters = x[1] // groups, weight[0] // groups
+    plan(c, has_bias)
+    return 0
+
+
+def conv2d(
+    floating[:, :, :, ::1] y, const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] weight,
+    const floating[::1] bias, axes, Py_ssize_t groups,
+):
+    """Write the convolution of x into y; an axis is (size, kernel, stride, padding before, dilation, outputs)."""
+    cdef convolution c
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef Py_ssize_t[::1] tables
+    describe(&c, table, sizeof(floating), axes, groups, x.shape, weight.shape, y.shape, False)
+    if bias.shape[0] != weight.shape[0]:
+        raise ValueError(f"bias has length {bias.shape[0]}, expected {weight.shape[0]}")
+    if volume(y.shape) == 0:
+        return
+    tables = np.empty(table_size(&c), np.intp)
+    fill_tables(&c, &tables[0])
+    c.y = <char *>&y[0, 0, 0, 0]
+    c.x, c.weight, c.bias = <const char *>&x[0, 0, 0, 0], <const char *>&weight[0, 0, 0, 0], <const char *>&bias[0]
+    c.x_end = c.x + volume(x.shape) * c.unit
+    c.parts = max(1, min(c.blocks * c.bands, volume(y.shape) * c.terms // PARALLEL))
+    with nogil:
+        parallel(forward_part, &c, c.parts)
+    if c.failed:
+        raise MemoryError
+
+
+def conv2d_backward(
+    floating[:, :, :, ::1] dx, floating[:, :, :, ::1] dweight, floating[::1] dbias, const floating[:, :, :, ::1] dy,
+    const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] weight, axes, Py_ssize_t groups,
+):
+    """Write the gradients of x, weight and, unless None, bias into arrays that hold zeros."""
+    cdef convolution c
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef bint has_bias = dbias is not None
+    cdef Py_ssize_t[::1] tables
+    cdef Py_ssize_t i, part, n
+    cdef floating *space
+    describe(&c, table, sizeof(floating), axes, groups, x.shape, weight.shape, dy.shape, has_bias)
+    if not (same_shape(dx.shape, x.shape) and same_shape(dweight.shape, weight.shape)) \
+            or has_bias and dbias.shape[0] != weight.shape[0]:
+        raise ValueError("dx, dweight or dbias has not the shape of x, weight or bias")
+    if volume(dy.shape) == 0:
+        return
+    tables = np.empty(table_size(&c), np.intp)
+    fill_tables(&c, &tables[0])
+    c.x, c.weight, c.dy = <const char *>&x[0, 0, 0, 0], <const char *>&weight[0, 0, 0, 0], <const char *>&dy[0, 0, 0, 0]
+    c.x_end, c.dy_end = c.x + volume(x.shape) * c.unit, c.dy + volume(dy.shape) * c.unit
+    c.dx = <char *>&dx[0, 0, 0, 0]
+    # how the sums are cut is theirs to keep: it must not depend on the threads
+    c.parts = max(1, min(c.blocks, volume(dy.shape) * c.terms // PARALLEL, <Py_ssize_t>PARTS))
+    n = groups * c.rows * c.filters
+    space = <floating *>calloc(c.parts * n + groups * c.lines * c.channels * c.w.kernel * c.depth
+                               + c.channels * c.w.kernel + 1, sizeof(floating))
+    if space == NULL:
+        raise MemoryError
+    c.sums = <char *>space
+    c.turned = <const char *>(space + c.parts * n)
+    c.zeros = c.turned + groups * c.lines * c.channels * c.w.kernel * c.depth * c.unit
+    with nogil:
+        turn(&c, space + c.parts * n, &weight[0, 0, 0, 0])
+        parallel(backward_part, &c, c.parts)
+        for part in range(1, c.parts):
+            table.accumulate(space, space + part * n, n)
+        for i in range(groups):
+            table.transpose(&dweight[i * c.filters, 0, 0, 0], space + i * c.rows * c.filters, c.terms, c.filters,
+                            c.terms, c.filters)
+            if has_bias:
+                memcpy(&dbias[i * c.filters], space + (i * c.rows + c.terms) * c.filters, c.filters * c.unit)
+        free(space)
+    if c.failed:
+        raise MemoryError
+
+
+cdef int describe_pool(axis *h, axis *w, axes, const Py_ssize_t *x, const Py_ssize_t *y) except -1:
+    """Check that the shapes of x and y, images and their pooled ones, go with the axes."""
+    (h.size, h.kernel, h.stride, h.before, h.dilation, h.out), \
+        (w.size, w.kernel, w.stride, w.before, w.dilation, w.out) = axes
+    if (
+        x[0] != y[0] or x[1] != h.size or x[2] != w.size or y[1] != h.out or y[2] != w.out
+        or min(h.kernel, h.stride, h.dilation, w.kernel, w.stride, w.dilation) < 1
+    ):
+        raise ValueError(
+            f"x or dx has shape {shape_of(x, 3)}, y or dy {shape_of(y, 3)}, which do not go with axes {axes}")
+    return 0
+
+
+cdef inline fnn_plane tap_plane(const axis *h, const axis *w, Py_ssize_t j, Py_ssize_t k) noexcept nogil:
+    """Return what the tap in row j and column k of the window sees."""
+    cdef fnn_plane p
+    p.height, p.row, p.row_step, p.rows = h.size, j * h.dilation - h.before, h.stride, h.out
+    p.width, p.column, p.column_step, p.columns = w.size, k * w.dilation - w.before, w.stride, w.out
+    return p
+
+
+cdef int pool(floating[:, :, ::1] y, const floating[:, :, ::1] x, int32_t[:, ::1] at, const int32_t[::1] first, axes,
+              bint largest) except -1:
+    """Write the largest of each window, or the sum, into y, and the tap it came from into `at` unless that is None."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef axis h, w
+    cdef fnn_plane p
+    cdef Py_ssize_t i, j, k, points = y.shape[1] * y.shape[2], size = x.shape[1] * x.shape[2]
+    cdef double fill = -np.inf if largest else 0
+    cdef floating *space
+    cdef floating *to
+    cdef const floating *image
+    cdef const floating *end
+    cdef int32_t *where = NULL
+    describe_pool(&h, &w, axes, x.shape, y.shape)
+    if at is not None and (at.shape[0] != y.shape[0] or at.shape[1] != points or first.shape[0] != points):
+        raise ValueError(f"at or first has not one element for each of {y.shape[0]} images and {points} windows")
+    if y.shape[0] == 0:
+        return 0
+    space = <floating *>malloc((2 * points + 2 * SLACK) * sizeof(floating))
+    if space == NULL:
+        raise MemoryError
+    with nogil:
+        to, image = space + points + SLACK, &x[0, 0, 0]
+        end = image + y.shape[0] * size
+        for i in range(y.shape[0]):
+            p = tap_plane(&h, &w, 0, 0)
+            table.read_plane(to, image, end, &p, fill)
+            if at is not None:
+                where = &at[i, 0]
+                memcpy(where, &first[0], points * sizeof(int32_t))
+            for j in range(h.kernel):
+                for k in range(w.kernel):
+                    if j == 0 and k == 0:
+                        continue
+                    p = tap_plane(&h, &w, j, k)
+                    table.read_plane(space, image, end, &p, fill)
+                    if largest:
+                        table.keep_max(to, where, space, <int32_t>(j * w.kernel + k), points)
+                    else:
+                        table.accumulate(to, space, points)
+            memcpy(&y[i, 0, 0], to, points * sizeof(floating))
+            image += size
+        free(space)
+    return 0
+
+
+def max_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, int32_t[:, ::1] at, const int32_t[::1] first, axes):
+    """Write the largest of each window of images x into y, and the tap it came from into `at` unless that is None.
+
+    `first` holds, for each window, the first tap that lies inside the image, -1 for none.
+    """
+    pool[floating](y, x, at, first, axes, True)
+
+
+def avg_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, axes):
+    """Write the sum of each window of images x into y; to divide it is the caller's."""
+    pool[floating](y, x, None, None, axes, False)
+
+
+def max_pool2d_backward(floating[:, :, ::1] dx, const floating[:, :, ::1] dy, const int32_t[:, ::1] at, axes):
+    """Add each dy to the element of dx that its maximum came from."""
+    cdef axis h, w
+    cdef Py_ssize_t i, r, c, row, column
+    cdef int32_t tap
+    describe_pool(&h, &w, axes, dx.shape, dy.shape)
+    if at.shape[0] != dy.shape[0] or at.shape[1] != dy.shape[1] * dy.shape[2]:
+        raise ValueError(f"at has shape ({at.shape[0]}, {at.shape[1]}), expected an element for each of dy")
+    with nogil:
+        for i in range(dy.shape[0]):
+            for r in range(h.out):
+                for c in range(w.out):
+                    tap = at[i, r * w.out + c]
+                    row = r * h.stride - h.before + tap // w.kernel * h.dilation
+                    column = c * w.stride - w.before + tap % w.kernel * w.dilation
+                    if tap >= 0 and 0 <= row < h.size and 0 <= column < w.size:
+                        dx[i, row, column] += dy[i, r, c]
+
+
+def avg_pool2d_backward(floating[:, :, ::1] dx, const floating[:, :, ::1] share, axes):
+    """Add the share of each window to all its elements in dx."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef axis h, w
+    cdef fnn_plane p
+    cdef Py_ssize_t i, j, k, points = share.shape[1] * share.shape[2]
+    cdef floating *space
+    describe_pool(&h, &w, axes, dx.shape, share.shape)
+    space = <floating *>malloc(points * sizeof(floating))
+    if space == NULL:
+        raise MemoryError
+    with nogil:
+        for i in range(dx.shape[0]):
+            for j in range(h.kernel):
+                for k in range(w.kernel):
+                    p = tap_plane(&h, &w, j, k)
+                    memcpy(space, &share[i, 0, 0], points * sizeof(floating))
+                    table.add_plane(&dx[i, 0, 0], space, &p)
+        free(space)
+
+
+def max_over_time(floating[:, ::1] y, int32_t[:, ::1] at, const floating[:, :, ::1] x, const int64_t[::1] lengths):
+    """Write the maximum of the first steps of each row into y, and its step into `at`: 0 and -1 for no step."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef Py_ssize_t i, j
+    if not y.shape[0] == at.shape[0] == x.shape[0] == lengths.shape[0] or not y.shape[1] == at.shape[1] == x.shape[1]:
+        raise ValueError(f"y, at or lengths do not go with x of shape {shape_of(x.shape, 3)}")
+    for i in range(lengths.shape[0]):
+        if not 0 <= lengths[i] <= x.shape[2]:
+            raise ValueError(f"lengths hold {lengths[i]}, expected numbers from 0 to {x.shape[2]}")
+    with nogil:
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                if lengths[i]:
+                    table.largest(&y[i, j], &at[i, j], &x[i, j, 0], lengths[i])
+                else:
+                    y[i, j], at[i, j] = 0, -1
+
+
+def max_over_time_backward(floating[:, :, ::1] dx, const floating[:, ::1] dy, const int32_t[:, ::1] at):
+    """Add each dy to the step of dx that its maximum came from."""
+    cdef Py_ssize_t i, j
+    if not dx.shape[0] == dy.shape[0] == at.shape[0] or not dx.shape[1] == dy.shape[1] == at.shape[1]:
+        raise ValueError(f"dy or at does not go with dx of shape {shape_of(dx.shape, 3)}")
+    with nogil:
+        for i in range(dx.shape[0]):
+            for j in range(dx.shape[1]):
+                if 0 <= at[i, j] < dx.shape[2]:
+                    dx[i, j, at[i, j]] += dy[i, j]
