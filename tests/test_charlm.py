@@ -103,9 +103,10 @@ def test_perplexity_needs_a_character_to_score(text, prefix):
 # samples ---------------------------------------------------------------------------------------------------------
 
 
-def test_greedy_sample_takes_the_likeliest_each_time():
+@pytest.mark.parametrize("cell", language.CELLS)
+def test_greedy_sample_takes_the_likeliest_each_time(cell):
     assert alternating().sample("aab", 7) == "abababa"
-    lm = CharLM(TEXT, **SMALL, rng=3)
+    lm = CharLM(TEXT, cell, **SMALL, num_layers=2, rng=3)
     text = "the"
     for _ in range(10):
         text += lm.vocabulary.decode(lm(lm.vocabulary.encode(text)[:, None])[0][-1, 0].argmax())
@@ -155,26 +156,37 @@ def test_sample_rejects(arguments, error, words):
 # the layer -------------------------------------------------------------------------------------------------------
 
 
-def test_gradients():
-    lm = CharLM("abc", hidden_size=4, num_layers=2, embedding_size=3, dropout=0.4, rng=0)
+@pytest.mark.parametrize("cell", language.CELLS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_gradients(cell, tied):
+    lm = CharLM("abc", cell, hidden_size=4, num_layers=2, embedding_size=4, dropout=0.4, tied=tied, rng=0)
     x = np.array([[0, 1], [2, 0], [1, 1]])
-    state = np.random.default_rng(1).standard_normal((2, 2, 4))
-    assert fastnn.gradcheck(lm, x, state).error < 1e-6
+    state = np.random.default_rng(1).standard_normal((2, 2, 2, 4))
+    assert fastnn.gradcheck(lm, x, tuple(state) if cell == "lstm" else state[0]).error < 1e-6
 
 
-def test_layer_has_names_a_configuration_and_a_file(tmp_path):
-    lm = CharLM("深度学习", cell="rnn", hidden_size=4, num_layers=2, embedding_size=3, dropout=0.1, rng=0)
+@pytest.mark.parametrize("cell", language.CELLS)
+@pytest.mark.parametrize("tied", [False, True])
+def test_layer_has_names_a_configuration_and_a_file(tmp_path, cell, tied):
+    lm = CharLM("深度学习", cell, hidden_size=4, num_layers=2, embedding_size=4, dropout=0.1, tied=tied, rng=0)
     assert list(lm.state_dict())[:2] == ["embedding.weight", "recurrent.weight_ih_l0"]
+    assert (lm.embedding.weight is lm.output.weight) == tied
     lm.save(tmp_path / "lm")
     same = fastnn.load(tmp_path / "lm")
     assert same.config() == lm.config()
+    assert (same.embedding.weight is same.output.weight) == tied
     assert same.vocabulary == lm.vocabulary
     assert same.perplexity("学习学度") == lm.perplexity("学习学度")
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"cell": "elman"}, "cell is 'elman'"), ({"hidden_size": 0}, "hidden_size is 0"), ({"dropout": 2}, "p is 2")],
+    [
+        ({"cell": "elman"}, "cell is 'elman'"),
+        ({"hidden_size": 0}, "hidden_size is 0"),
+        ({"dropout": 2}, "p is 2"),
+        ({"tied": True}, "embedding_size is 64, expected the hidden_size 256, being tied"),
+    ],
 )
 def test_model_rejects(options, words):
     with pytest.raises(ValueError, match=words):
@@ -193,6 +205,14 @@ def test_training_learns_and_reports():
     assert lm.history[-1]["train"] < 1.5
     best = min(report["validation"] for report in lm.history)
     assert lm.perplexity(TEXT[:100], prefix=TEXT[-500:]) == best < 1.3
+    assert lm.sample("the cat", 8) == " sat on "
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_every_cell_learns(cell):
+    lm = CharLM(TEXT, cell, 32, embedding_size=32, dropout=0.1, tied=True, rng=0)
+    lm.fit(TEXT, epochs=30, num_steps=12, batch_size=8, lr=0.02, reports=1, rng=0)
+    assert lm.perplexity(TEXT[:100], prefix=TEXT[-500:]) < 1.3
     assert lm.sample("the cat", 8) == " sat on "
 
 
@@ -279,14 +299,21 @@ def stop_after(monkeypatch, reports):
     monkeypatch.setattr(language.Training, "save", stopping)
 
 
-@pytest.mark.parametrize("sampling", ["consecutive", "random"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, monkeypatch, sampling, optimizer):
+@pytest.mark.parametrize(
+    ("cell", "sampling", "optimizer"),
+    [
+        ("rnn", "consecutive", "sgd"),
+        ("rnn", "random", "adam"),
+        ("gru", "random", "sgd"),
+        ("lstm", "consecutive", "adam"),
+    ],
+)
+def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, monkeypatch, cell, sampling, optimizer):
     path = tmp_path / "lm"
     options = {"validation": TEXT[:60], "epochs": 5, **STEPS, "sampling": sampling, "optimizer": optimizer, "rng": 0}
 
     def new():
-        return CharLM(TEXT, **SMALL, num_layers=2, dropout=0.3, rng=0)
+        return CharLM(TEXT, cell, 16, 2, 16, 0.3, tied=cell != "rnn", rng=0)
 
     whole = new().fit(TEXT, **options)
     with monkeypatch.context() as patch:

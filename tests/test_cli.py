@@ -87,6 +87,18 @@ def test_train_tells_everything_and_names_the_command_for_more(capsys, directory
         assert capsys.readouterr().out.startswith(words[-1])
 
 
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_train_other_cells(capsys, cell):
+    assert main([*TRAIN, "--cell", cell, "--tied", "--hidden-size", "4"]) == 0
+    lm = fastnn.load("fastnn-lm.safetensors")
+    assert (lm.cell, lm.tied, lm.hidden_size) == (cell, True, 4)
+    assert main(["lm", "sample", "fastnn-lm.safetensors", "--prefix", "the", "--length", "3"]) == 0
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        main([*TRAIN, "--cell", "elman"])
+    assert stop.value.code == 2
+
+
 def test_sample_repeats_with_the_seed_and_goes_on_for_its_length(capsys):
     main([*TRAIN, "--out", "lm"])
     capsys.readouterr()

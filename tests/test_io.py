@@ -224,6 +224,7 @@ def test_a_file_of_weights_makes_a_layer(path):
     np.testing.assert_allclose(y, lstm(x)[0], atol=1e-6)
 
 
+@pytest.mark.live
 @pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU", "Linear", "Embedding"])
 def test_weights_go_to_pytorch_and_come_back(kind, path):
     torch = pytest.importorskip("torch")

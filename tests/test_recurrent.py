@@ -1,6 +1,7 @@
 """Recurrent cells: values and gradients against the reference in float64, lengths, layouts, positions, errors."""
 
 import contextlib
+import copy
 import functools
 import importlib
 import itertools
@@ -618,6 +619,11 @@ def test_streams_refuse_nonsense():
     with pytest.raises(ValueError, match="expected no size of 0"):
         fastnn.gru_stream(stream_weights(3, 0, 5, 1))
     assert fastnn.gru_stream([layer, other])(np.zeros((1, 4))).shape == (1, 5)
+
+
+def test_a_stream_is_not_copied():
+    with pytest.raises(TypeError, match="a stream cannot be copied or pickled"):
+        copy.deepcopy(open_stream("gru")[0])
 
 
 def test_a_stream_has_weights_of_its_own():

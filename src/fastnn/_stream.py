@@ -28,6 +28,9 @@ class Stream:
         self._y = np.zeros((batch, hidden), dtype)
         self._arrays = [np.zeros((len(layers), batch, hidden), dtype) for _ in letters]
 
+    def __reduce__(self):
+        raise TypeError("a stream cannot be copied or pickled, since its weights are packed for this machine")
+
     def _prepare(self, x):
         """Return x as a dense array of the stream's dtype."""
         x = as_float(x, "x")

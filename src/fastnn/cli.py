@@ -107,6 +107,12 @@ def _add_train(parser):
     option("--layers", int, "recurrent layers", name="num_layers")
     option("--embedding-size", int, "numbers that stand for a character")
     option("--dropout", float, "share of the recurrent output that is dropped")
+    parser.add_argument(
+        "--tied",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help=("let embedding and output share their weight, which asks for equal --embedding-size and --hidden-size"),
+    )
     option("--seq-length", int, "characters that a gradient goes back", name="num_steps")
     option("--batch-size", int, "sequences side by side")
     option("--sampling", str, "how the text is cut", choices=SAMPLINGS)

@@ -2,6 +2,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 _Floating = TypeVar("_Floating", np.float32, np.float64)
 
@@ -123,6 +124,7 @@ def gru_step(
     reset_after: bool,
 ) -> None: ...
 
+@disjoint_base
 class Stream:
     def __call__(self, x: NDArray[_Floating]) -> NDArray[_Floating]: ...
 

@@ -15,6 +15,7 @@ e) Threads take rows of the batch within the walk, rows or columns of the result
 f) A stream keeps its weights packed, those of x and h side by side: a step is one product and one cell a layer. Its
    results are bit for bit those of a sequence.
 """
+cimport cython
 cimport numpy as cnp
 from cython cimport floating
 from libc.stdint cimport int64_t
@@ -720,6 +721,7 @@ cdef struct stage:
     Py_ssize_t inputs
 
 
+@cython.auto_pickle(False)
 cdef class Stream:
     """Layers that run one step a call; a subclass has `_prepare(x)`, which makes of any x one that a step can read."""
     cdef const fnn_real *table

@@ -28,7 +28,7 @@ from fastnn.io import load, load_arrays, save
 
 __all__ = ["CharLM", "perplexity", "unigram_perplexity"]
 
-CELLS = {"rnn": nn.RNN}
+CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 SAMPLINGS = ("consecutive", "random")
 OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "adamw": optim.AdamW}
 CHUNK = 4096  # characters that `perplexity` scores at a time
@@ -89,12 +89,15 @@ class CharLM(nn.Module):
     ----------
     vocabulary : Vocabulary or str
         The characters it knows, or a text that holds them all.
-    cell : {"rnn"}
+    cell : {"rnn", "gru", "lstm"}
         The kind of recurrent layer.
     hidden_size, num_layers, embedding_size : int
     dropout : float
         Probability, in training, on the output of every recurrent layer. On that of the last one, all time steps of
         a window share the mask (Gal and Ghahramani, 2016), which learns as well and costs a fraction.
+    tied : bool
+        Whether embedding and output share their weight, which asks for an embedding_size of hidden_size (Press and Wolf
+        2017, "Using the output embedding to improve language models").
     rng : numpy.random.Generator, int or None
         Draws the first weights, and the dropout masks of a training that names no `rng` of its own.
     dtype : float32 or float64
@@ -136,23 +139,32 @@ class CharLM(nn.Module):
         embedding_size=64,
         dropout=0.5,
         *,
+        tied=False,
         rng=None,
         dtype=np.float32,
     ):
         check_choice(cell, CELLS, "cell")
+        if tied and embedding_size != hidden_size:
+            raise ValueError(f"embedding_size is {embedding_size}, expected the hidden_size {hidden_size}, being tied")
         self.vocabulary = vocabulary if isinstance(vocabulary, Vocabulary) else Vocabulary(vocabulary)
         self.cell, self.hidden_size, self.num_layers = cell, hidden_size, num_layers
-        self.embedding_size, self.dropout = embedding_size, dropout
+        self.embedding_size, self.dropout, self.tied = embedding_size, dropout, bool(tied)
         self._rng = rng = _own_generator(rng)
         between = dropout if num_layers > 1 else 0.0
         self.embedding = nn.Embedding(len(self.vocabulary), embedding_size, rng=rng, dtype=dtype)
         self.recurrent = CELLS[cell](embedding_size, hidden_size, num_layers, dropout=between, rng=rng, dtype=dtype)
         self.drop = nn.Dropout(dropout, rng=rng)
         self.output = nn.Linear(hidden_size, len(self.vocabulary), rng=rng, dtype=dtype)
+        if tied:
+            self.embedding.weight = self.output.weight
         self.history = []
 
     def config(self):
         return super().config() | {"vocabulary": self.vocabulary.characters}
+
+    def __call__(self, x, state=None):
+        y, state = self.recurrent(self.embedding(x), state)
+        return self.output(y), state
 
     def vjp(self, x, state=None, *, training=True):
         x, back_embedding = self.embedding.vjp(x)
@@ -241,11 +253,12 @@ class CharLM(nn.Module):
             raise ValueError(f"temperature is {temperature}, expected a number of at least 0")
         top_k = len(self.vocabulary) if top_k is None else min(as_count(top_k, "top_k"), len(self.vocabulary))
         rng = np.random.default_rng(rng)
-        tokens, state, drawn = self.vocabulary.encode(prefix), None, []
-        for _ in range(n):
-            logits, state = self(np.reshape(tokens, (-1, 1)), state)
-            tokens = _draw(logits[-1, 0], temperature, top_k, rng)
-            drawn.append(tokens)
+        logits, state = self(self.vocabulary.encode(prefix)[:, None])
+        step, logits, drawn = self.recurrent.stream(), logits[-1], []
+        step.state = state
+        while len(drawn) < n:
+            drawn.append(_draw(logits[0], temperature, top_k, rng))
+            logits = self.output(step(self.embedding(drawn[-1:])))
         return self.vocabulary.decode(drawn)
 
     def fit(
