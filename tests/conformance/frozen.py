@@ -37,12 +37,14 @@ def onnx_cases():
     return json.loads(metadata("onnx")["cases"])
 
 
-def compare(got, want, dtype):
+def compare(got, want, dtype, tolerances=None):
     """Assert that results have the names, shapes, dtype and values they should have."""
     assert got.keys() == want.keys()
-    relative, to_largest = TOLERANCES[np.dtype(dtype).name]
+    relative, to_largest = tolerances or TOLERANCES[np.dtype(dtype).name]
     for name, value in want.items():
         result = got[name]
         assert np.shape(result) == value.shape, name
         assert isinstance(result, float) or result.dtype == (value.dtype if value.dtype.kind in "ib" else dtype), name
-        np.testing.assert_allclose(result, value, relative, to_largest * np.abs(value).max(initial=0), err_msg=name)
+        np.testing.assert_allclose(
+            result, value, relative, to_largest * np.abs(value).max(initial=0), err_msg=f"{name}, {dtype}"
+        )

@@ -155,14 +155,15 @@ def logsumexp():
     return Operation("losses", "logsumexp", lambda draw, o: {"x": 3 * draw(*o.shape)}, run, theirs, grid, MORE_ROWS)
 
 
-def cross_entropy():
-    """The classes are PyTorch's: axis 1, or the only one."""
-    class_axis = lambda o: min(1, len(o.shape) - 1)
+def of_classes(name, there, first, axes=(1,), **grid):
+    """A loss of one row of numbers a target; PyTorch has the classes on axis 1, or the only one."""
+    class_axis = lambda o: o.axis % len(o.shape) if len(o.shape) > 1 else 0
+    passed = ["reduction", *grid.keys() & {"label_smoothing"}]
 
     def inputs(draw, o):
         axis = class_axis(o)
         classes, rows = o.shape[axis], o.shape[:axis] + o.shape[axis + 1 :]
-        a = {"logits": 3 * draw(*o.shape)}
+        a = {first: 3 * draw(*o.shape)}
         if o.targets == "probabilities":
             chances = draw(*o.shape) + 2
             a["targets"] = chances / chances.sum(axis, keepdims=True)
@@ -178,16 +179,17 @@ def cross_entropy():
         return a
 
     def run(a, o):
-        options = {key: getattr(o, key) for key in ("ignore_index", "label_smoothing", "reduction")}
-        loss, gradient = fastnn.softmax_cross_entropy(**a, axis=class_axis(o), **options)
-        return {"loss": loss}, lambda d: {"logits": gradient}
+        options = {key: getattr(o, key) for key in ("ignore_index", *passed)}
+        loss, gradient = getattr(fastnn, name)(**a, axis=class_axis(o), **options)
+        return {"loss": loss}, lambda d: {first: gradient}
 
     def theirs(torch, a, o):
-        options = {key: getattr(o, key) for key in ("label_smoothing", "reduction")}
+        options = {key: getattr(o, key) for key in passed}
         ignore_index = -100 if o.ignore_index is None else o.ignore_index
-        logits, targets, weight = a["logits"], a["targets"], a.get("weight")
-        f = torch.nn.functional.cross_entropy
-        return {"loss": f(logits, targets, weight, ignore_index=ignore_index, **options)}
+        move = lambda x: x.movedim(class_axis(o), min(1, x.ndim - 1))
+        targets = move(a["targets"]) if o.targets == "probabilities" else a["targets"]
+        f = getattr(torch.nn.functional, there)
+        return {"loss": f(move(a[first]), targets, a.get("weight"), ignore_index=ignore_index, **options)}
 
     def where(o):
         if o.ignore_index is None:
@@ -197,25 +199,63 @@ def cross_entropy():
 
     grid = {
         "shape": [(5,), (4, 5), (2, 5, 3), (2, 4, 2, 3)],
-        "targets": ["indices", "probabilities", "all ignored"],
+        "axis": [1],
         "weight": [None, "positive", "with a zero"],
         "ignore_index": [None, 1, -100],
-        "label_smoothing": [0.0, 0.1, 1.0],
         "reduction": ["mean", "sum", "none"],
+        **grid,
     }
     live = {
-        "shape": [(5,), (0, 5), (4, 5), (40, 70), (2, 5, 3), (2, 4, 2, 3), (2, 3, 2, 1, 3)],
+        "shape": [(5,), (0, 5), (4, 5), (40, 70), (2, 5, 3), (2, 4, 2, 3), (2, 3, 2, 3, 2)],
+        "axis": [1, -1],
         "ignore_index": [None, 0, 1, -1, -100, 1000],
     }
-    constant = ("targets", "weight")
-    return Operation("losses", "softmax_cross_entropy", inputs, run, theirs, grid, live, where, constant, weighed=False)
+    return Operation(
+        "losses", name, inputs, run, theirs, grid, live, where, constant=("targets", "weight"), weighed=False
+    )
+
+
+def of_pairs(name, theirs, inputs, **grid):
+    """A loss of one number a target."""
+    options = [key for key in grid if key not in ("weight", "pos_weight")]
+
+    def given(draw, o):
+        a = inputs(draw, o)
+        if getattr(o, "weight", None):
+            a["weight"] = draw(*o.shape) + 2
+        if getattr(o, "pos_weight", None):
+            a["pos_weight"] = draw(*o.shape[-1:]) + 2
+        return a
+
+    def run(a, o):
+        loss, gradient = getattr(fastnn, name)(**a, **{key: getattr(o, key) for key in options})
+        return {"loss": loss}, lambda d: {next(iter(a)): gradient}
+
+    f = lambda torch, a, o: theirs(torch.nn.functional, *a.values(), **{key: getattr(o, key) for key in options})
+    return Operation(
+        "losses",
+        name,
+        given,
+        run,
+        lambda torch, a, o: {"loss": f(torch, a, o)},
+        {"shape": [(), (4,), (3, 4), (2, 3, 2)]} | grid,
+        {"shape": [(), (1,), (300,), (3, 4), (2, 3, 2, 2)]},
+        constant=("target", "targets", "weight", "pos_weight"),
+        weighed=False,
+    )
 
 
 def losses():
     yield rows("softmax")
     yield rows("log_softmax")
     yield logsumexp()
-    yield cross_entropy()
+    yield of_classes(
+        "softmax_cross_entropy",
+        "cross_entropy",
+        "logits",
+        targets=["indices", "probabilities", "all ignored"],
+        label_smoothing=[0.0, 0.1, 1.0],
+    )
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
@@ -321,6 +361,26 @@ def normalization():
         live = {"shape": [*shapes, (200, 3, *shapes[0][2:])]}
         grid = {"shape": shapes} | options
         yield layer("normalization", name, (3,), shaped, buffers, grid=grid, live=live)
+
+
+# --- convolution -----------------------------------------------------------------------------------------------------
+def convolution():
+    ties = lambda draw, o: np.floor(draw(*o.shape))
+    for axes, shape, pair in (1, (2, 4, 9), (2,)), (2, (2, 2, 5, 6), (2, 3)):
+        larger, tight = (3, shape[1], *(12,) * axes), (1, 2, *(3,) * axes)
+        grid = {"stride": [1, 2, pair], "padding": [0, 1], "dilation": [1, 2], "groups": [1, 2], "bias": SWITCH}
+        grid = {"shape": [shape], "kernel_size": [1, 3, pair]} | grid
+        live = {"shape": [shape, larger], "padding": [0, 1, 2, pair, "valid", "same"]}
+        same = lambda o: o.padding != "same" or o.stride == 1
+        yield layer("convolution", f"Conv{axes}d", (shape[1], 4), shaped, grid=grid, live=live, where=same)
+        grid = {"shape": [shape, tight], "kernel_size": [2, 3, pair], "stride": [None, 1, 2], "padding": [0, 1]}
+        grid |= {"ceil_mode": SWITCH}
+        live = {"shape": [shape, tight, larger], "stride": [None, 1, 2, 3, pair]}
+        dilated = grid | {"dilation": [1, 2]}
+        fits = lambda o: o.padding or o.dilation == 1 or o.kernel_size == 2 or o.shape[2] > 4
+        yield layer("convolution", f"MaxPool{axes}d", (), ties, grid=dilated, live=live, where=fits)
+        averaged = grid | {"count_include_pad": SWITCH}
+        yield layer("convolution", f"AvgPool{axes}d", (), shaped, grid=averaged, live=live)
 
 
 # --- recurrent -------------------------------------------------------------------------------------------------------
@@ -473,5 +533,5 @@ def updates():
         yield optimizer(name, lr=[0.01], betas=[(0.9, 0.999), (0.5, 0.8)], eps=[1e-8, 0.01], **decay)
 
 
-FAMILIES = (activations, losses, layers, normalization, recurrent, updates)
+FAMILIES = (activations, losses, layers, normalization, convolution, recurrent, updates)
 OPERATIONS = [operation for family in FAMILIES for operation in family()]

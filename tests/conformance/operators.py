@@ -19,6 +19,7 @@ FAMILIES = {
     "losses": ("LogSoftmax", "ReduceLogSumExp", "Softmax", "SoftmaxCrossEntropyLoss"),
     "updates": ("Adagrad", "Adam", "Momentum"),
     "normalization": ("BatchNormalization", "LayerNormalization", "RMSNormalization"),
+    "convolution": ("AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"),
     "recurrent": ("GRU", "LSTM", "RNN"),
     "embedding": ("Gather",),
     "regularization": ("Dropout",),
@@ -31,7 +32,9 @@ SKIPPED = {
     "no such function: thresholded relu": ["test_thresholdedrelu*"],
     "hardsigmoid has PyTorch's slope of 1/6, ONNX asks for others": ["test_hardsigmoid*"],
     "selu has the constants of its paper, the case asks for others": ["test_selu", "test_selu_example"],
-    "integers in, integers out: activations give float64": ["test_clip_default_int8*"],
+    "integers in, integers out: fastnn gives float64": ["test_clip_default_int8*", "test_maxpool_2d_uint8"],
+    "pooling is over sequences and images": ["test_averagepool_3d*", "test_maxpool_3d*"],
+    "no dilation where means are taken, as in PyTorch": ["test_averagepool_2d_dilations"],
     "an index below 0 is an error": ["test_gather_negative_indices"],
     "no peephole connections": ["test_lstm_with_peepholes"],
     "the mask is drawn by a generator of ONNX": [
@@ -49,8 +52,13 @@ SKIPPED = {
 # operator -> why an adapter gives None for some outputs
 OMITTED = {
     "BatchNormalization": "the running variance moves towards the unbiased estimate, as in PyTorch",
+    "MaxPool": "the places of the maxima stay in the cache",
     "LayerNormalization": "the mean and the inverse of the deviation stay in the cache",
 }
+
+
+# cases whose answers have four digits
+ROUNDED = ["test_averagepool_2d_ceil_last_window_starts_on_pad"]
 
 
 def skipped(case):
@@ -151,6 +159,47 @@ def LayerNormalization(x, weight, bias, axis=-1, epsilon=1e-5):
 
 def RMSNormalization(x, weight, axis=-1, epsilon=1e-5):
     return fastnn.rms_norm(x, weight, eps=epsilon)[0]
+
+
+# --- convolution -----------------------------------------------------------------------------------------------------
+def paddings(x, kernel, strides, pads, auto_pad):
+    """Return (before, after) for each axis: given as all before, then all after, or what keeps ceil(size / stride)."""
+    if auto_pad == "NOTSET":
+        return list(zip(*np.reshape(pads, (2, -1)).tolist(), strict=True))
+    short = [max(0, -(-n // s) * s - s + k - n) for n, k, s in zip(x.shape[2:], kernel, strides, strict=True)]
+    return [(n // 2, n - n // 2) if auto_pad == "SAME_UPPER" else (n - n // 2, n // 2) for n in short]
+
+
+def windows(x, kernel_shape, strides=None, pads=None, auto_pad="NOTSET", **options):
+    """Return the options of a function over windows, and how many axes these have."""
+    n = len(kernel_shape)
+    strides, pads = strides or [1] * n, pads or [0] * 2 * n
+    return n, {"stride": strides, "padding": paddings(x, kernel_shape, strides, pads, auto_pad), **options}
+
+
+def Conv(x, weight, **attributes):
+    n, options = windows(x, **attributes)
+    return getattr(fastnn, f"conv{n}d")(x, weight, **options)
+
+
+def MaxPool(x, ceil_mode=0, storage_order=0, dilations=1, **attributes):
+    n, options = windows(x, **attributes)
+    options |= {"dilation": dilations, "ceil_mode": bool(ceil_mode)}
+    return getattr(fastnn, f"max_pool{n}d")(x, attributes["kernel_shape"], **options), None
+
+
+def AveragePool(x, ceil_mode=0, count_include_pad=0, **attributes):
+    n, options = windows(x, **attributes)
+    options |= {"count_include_pad": bool(count_include_pad), "ceil_mode": bool(ceil_mode)}
+    return getattr(fastnn, f"avg_pool{n}d")(x, attributes["kernel_shape"], **options)
+
+
+def GlobalAveragePool(x):
+    return fastnn.avg_pool2d(x, x.shape[2:])
+
+
+def GlobalMaxPool(x):
+    return fastnn.max_pool2d(x, x.shape[2:])
 
 
 # --- recurrent -------------------------------------------------------------------------------------------------------
