@@ -12,10 +12,16 @@ NUMBERS = {
     "adagrad_update": "0.01, 1e-10, False, 0.0, False",
     "rmsprop_update": "0.01, 0.99, 1e-8, False, 0.0, False",
     "adam_update": "10, 1e-3, 0.9, 0.999, 1e-8, 0.0, False, False",
+    "sparse_sgd_update": "0.01, False",
+    "sparse_adagrad_update": "0.01, 1e-10, False, False",
+    "sparse_adam_update": "10, 1e-3, 0.9, 0.999, 1e-8, False",
 }
 
 
 @pytest.mark.parametrize("row", bench.rows("updates"), ids=str)
 def bench_update(race, row):
-    statement = f"f({', '.join(row.variables())}, {NUMBERS[row.name]})"
-    race(row, memoryview=(statement, {"f": getattr(kernels, row.name)["float"]}))
+    columns = {}
+    if row.name in NUMBERS:
+        statement = f"f({', '.join(row.variables())}, {NUMBERS[row.name]})"
+        columns["memoryview"] = statement, {"f": getattr(kernels, row.name)["float"]}
+    race(row, **columns)

@@ -686,6 +686,97 @@ def adam_update(param, grad, m, v):
     return run
 
 
+def adam_update_list(p, g, m, v, *parts):
+    """One array after the other, or flat copies of all, updated at once and put back."""
+    calls = [adam_update(*arrays) for arrays in zip(p, g, m, v, strict=True)]
+    calls = [call[-1] if isinstance(call, tuple) else call for call in calls]
+    flat = [np.empty(sum(x.size for x in p), p[0].dtype) for _ in range(4)]
+    ends = list(np.cumsum([x.size for x in p]))[:-1]
+    views = [[part.reshape(x.shape) for part, x in zip(np.split(whole, ends), p, strict=True)] for whole in flat]
+    whole = adam_update(*flat)
+    whole = whole[-1] if isinstance(whole, tuple) else whole
+
+    def one_by_one():
+        for call in calls:
+            call()
+
+    def at_once():
+        for kept, several in zip(views, (p, g, m, v), strict=True):
+            for to, x in zip(kept, several, strict=True):
+                np.copyto(to, x)
+        whole()
+        for kept, several in zip(views, (p, g, m, v), strict=True):
+            for x, to in zip(several, kept, strict=True):
+                np.copyto(x, to)
+
+    return one_by_one, at_once
+
+
+def clip_by_global_norm(g):
+    """dot in the dtype of the arrays, which BLAS does in blocks."""
+
+    def run():
+        norm = sum(float(x.dot(x)) for x in g) ** 0.5
+        if norm > 1e9:
+            for x in g:
+                multiply(x, 1e9 / norm, x)
+        return norm
+
+    return run
+
+
+def summed(rows, grad_rows):
+    """Return a call that returns distinct rows and the sums of their gradients."""
+
+    def run():
+        order = rows.argsort(kind="stable")
+        ordered = rows[order]
+        starts = np.concatenate(([0], (ordered[1:] != ordered[:-1]).nonzero()[0] + 1))
+        return ordered[starts], np.add.reduceat(grad_rows.take(order, 0), starts, 0)
+
+    return run
+
+
+def sparse_sgd_update(param, rows, grad_rows):
+    (lr,), total = constants(param, 0.01), summed(rows, grad_rows)
+
+    def run():
+        distinct, g = total()
+        param[distinct] -= multiply(g, lr, g)
+
+    return run
+
+
+def sparse_adagrad_update(param, rows, grad_rows, sum_sq):
+    (lr, eps), total = constants(param, 0.01, 1e-10), summed(rows, grad_rows)
+
+    def run():
+        distinct, g = total()
+        s = sum_sq.take(distinct, 0)
+        add(s, square(g), s)
+        sum_sq[distinct] = s
+        divide(g, add(sqrt(s, s), eps, s), g)
+        param[distinct] -= multiply(g, lr, g)
+
+    return run
+
+
+def sparse_adam_update(param, rows, grad_rows, m, v):
+    (beta1, gain1, beta2, gain2, eps) = constants(param, 0.9, 1 - 0.9, 0.999, 1 - 0.999, 1e-8)
+    (lr,), total = constants(param, 1e-3 * (1 - 0.999**10) ** 0.5 / (1 - 0.9**10)), summed(rows, grad_rows)
+
+    def run():
+        distinct, g = total()
+        mean, squares = m.take(distinct, 0), v.take(distinct, 0)
+        add(multiply(mean, beta1, mean), g * gain1, mean)
+        add(multiply(squares, beta2, squares), multiply(square(g, g), gain2, g), squares)
+        m[distinct], v[distinct] = mean, squares
+        divide(mean, add(sqrt(squares, squares), eps, squares), mean)
+        param[distinct] -= multiply(mean, lr, mean)
+
+    return run
+
+
 # --- recurrent: one product for all inputs, BLAS by `dot`, whose call costs half of what matmul's does ---------------
 
 
@@ -801,6 +892,20 @@ def embedding_lookup_backward(dy_weight, dy, indices, y):
         return grad
 
     return by_add_at, by_sorting
+
+
+def coalesce(dy_weight, dy, indices, y):
+    """In the order of first appearance; of the sorted rows that of their first places."""
+
+    def run():
+        order = indices.argsort(kind="stable")
+        ordered = indices[order]
+        starts = np.concatenate(([0], (ordered[1:] != ordered[:-1]).nonzero()[0] + 1))
+        sums = np.add.reduceat(dy.take(order, 0, y, "clip"), starts, 0)
+        appear = order[starts].argsort()
+        return ordered[starts][appear], sums[appear]
+
+    return run
 
 
 # --- normalization: sums by BLAS, rows in blocks that stay in the cache ---------------------

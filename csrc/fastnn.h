@@ -37,13 +37,14 @@ typedef void fnn_kernel(void *out, const void *const *in, ptrdiff_t n);
 /* One row an optimiser update: name, number of state arrays. */
 #define FNN_UPDATES(X)                                                                              \
     X(sgd_update, 0) X(momentum_update, 1) X(adagrad_update, 1) X(rmsprop_update, 1)                \
-    X(centered_rmsprop_update, 2) X(adam_update, 2)
+    X(rmsprop_momentum_update, 2) X(centered_rmsprop_update, 2) X(centered_rmsprop_momentum_update, 3) \
+    X(adam_update, 2) X(amsgrad_update, 3)
 
 /* The hyper-parameters of all updates. Every gradient enters as sign * grad + weight_decay * param; beta and gain
    are the two factors of a running average, the first of gradients, the second of their squares. */
 #define FNN_HYPER(X)                                                                                \
     X(lr) X(sign) X(weight_decay) X(shrink) X(beta1) X(gain1) X(beta2) X(gain2) X(eps) X(eps_inside) \
-    X(nesterov) X(first)
+    X(momentum) X(nesterov) X(first)
 
 enum {
 #define X(name, n_in, width, padding) FNN_##name,
@@ -57,7 +58,7 @@ enum {
     FNN_UPDATES(X)
 #undef X
     FNN_N_UPDATES,
-    FNN_MAX_STATE = 2
+    FNN_MAX_STATE = 3
 };
 
 typedef struct {
@@ -148,6 +149,9 @@ typedef struct {
                         ptrdiff_t out_row);
     void (*keep_max)(void *y, int32_t *at, const void *x, int32_t tap, ptrdiff_t n);
     void (*largest)(void *y, int32_t *at, const void *x, ptrdiff_t n);
+    /* updates.h: the sum of squares, in float64; out *= factor */
+    double (*squared_norm)(const void *in, ptrdiff_t n);
+    void (*scale)(void *out, double factor, ptrdiff_t n);
 } fnn_real;
 
 typedef struct {
@@ -155,6 +159,10 @@ typedef struct {
     fnn_real f32, f64;
     void (*from_half)(float *out, const uint16_t *in, ptrdiff_t n);
     void (*to_half)(uint16_t *out, const float *in, ptrdiff_t n);
+    /* embedding.h, for rows of whatever dtype: out = the rows of a table that the indices name, of `size` bytes and
+       `row` bytes apart; whether any index is not among the rows */
+    void (*gather)(void *out, const void *table, const int64_t *index, ptrdiff_t n, ptrdiff_t size, ptrdiff_t row);
+    int (*outside)(const int64_t *index, ptrdiff_t n, ptrdiff_t rows);
 } fnn_kernels;
 
 /* Numbers that the panels of a right factor (depth, n) take, whatever the instruction set. */

@@ -106,6 +106,8 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .window_dots = window_dots_##sfx,                       \
         .keep_max = keep_max_##sfx,                             \
         .largest = largest_##sfx,                               \
+        .squared_norm = squared_norm_##sfx,                     \
+        .scale = scale_##sfx,                                   \
     }
 
 const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {
@@ -114,4 +116,6 @@ const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {
     .f64 = TABLE(f64),
     .from_half = from_half_n,
     .to_half = to_half_n,
+    .gather = gather,
+    .outside = outside,
 };

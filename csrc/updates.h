@@ -6,18 +6,18 @@ typedef struct {
 #undef X
 } F(hyper);
 
-FNN_INLINE REAL F(sgd_update)(REAL p, REAL g, REAL *unused, REAL *unused_2, const F(hyper) *h)
+FNN_INLINE REAL F(sgd_update)(REAL p, REAL g, REAL *unused, REAL *unused_2, REAL *unused_3, const F(hyper) *h)
 {
-    (void)unused, (void)unused_2;
+    (void)unused, (void)unused_2, (void)unused_3;
     return p - h->lr * g;
 }
 
-FNN_INLINE REAL F(momentum_update)(REAL p, REAL g, REAL *velocity, REAL *unused, const F(hyper) *h)
+FNN_INLINE REAL F(momentum_update)(REAL p, REAL g, REAL *velocity, REAL *unused, REAL *unused_2, const F(hyper) *h)
 {
-    (void)unused;
-    const REAL v = h->first ? g : h->beta1 * *velocity + h->gain1 * g;
+    (void)unused, (void)unused_2;
+    const REAL v = h->first ? g : h->momentum * *velocity + h->gain1 * g;
     *velocity = v;
-    return p - h->lr * (h->nesterov ? h->beta1 * v + h->gain1 * g : v);
+    return p - h->lr * (h->nesterov ? h->momentum * v + h->gain1 * g : v);
 }
 
 /* g over the root of a mean of its squares; eps stands in one of two places, 0 in the other */
@@ -26,34 +26,71 @@ FNN_INLINE REAL F(over_root)(REAL g, REAL square, const F(hyper) *h)
     return g / (F(sqrt)(square + h->eps_inside) + h->eps);
 }
 
-FNN_INLINE REAL F(adagrad_update)(REAL p, REAL g, REAL *sum_sq, REAL *unused, const F(hyper) *h)
+FNN_INLINE REAL F(adagrad_update)(REAL p, REAL g, REAL *sum_sq, REAL *unused, REAL *unused_2, const F(hyper) *h)
 {
-    (void)unused;
+    (void)unused, (void)unused_2;
     *sum_sq += g * g;
     return p - h->lr * F(over_root)(g, *sum_sq, h);
 }
 
-FNN_INLINE REAL F(rmsprop_update)(REAL p, REAL g, REAL *square_avg, REAL *unused, const F(hyper) *h)
+/* The step of rmsprop_update, whose learning rate may be applied after a momentum. */
+FNN_INLINE REAL F(rmsprop_step)(REAL g, REAL *square_avg, const F(hyper) *h)
 {
-    (void)unused;
     *square_avg = h->beta2 * *square_avg + h->gain2 * g * g;
-    return p - h->lr * F(over_root)(g, *square_avg, h);
+    return F(over_root)(g, *square_avg, h);
 }
 
-FNN_INLINE REAL F(centered_rmsprop_update)(REAL p, REAL g, REAL *square_avg, REAL *grad_avg, const F(hyper) *h)
+FNN_INLINE REAL F(centered_rmsprop_step)(REAL g, REAL *square_avg, REAL *grad_avg, const F(hyper) *h)
 {
     *square_avg = h->beta2 * *square_avg + h->gain2 * g * g;
     *grad_avg = h->beta1 * *grad_avg + h->gain1 * g;
     const REAL variance = *square_avg - *grad_avg * *grad_avg;
-    return p - h->lr * F(over_root)(g, variance < C(0) ? C(0) : variance, h);
+    return F(over_root)(g, variance < C(0) ? C(0) : variance, h);
+}
+
+FNN_INLINE REAL F(rmsprop_update)(REAL p, REAL g, REAL *square_avg, REAL *unused, REAL *unused_2, const F(hyper) *h)
+{
+    (void)unused, (void)unused_2;
+    return p - h->lr * F(rmsprop_step)(g, square_avg, h);
+}
+
+FNN_INLINE REAL F(rmsprop_momentum_update)(REAL p, REAL g, REAL *square_avg, REAL *velocity, REAL *unused,
+                                           const F(hyper) *h)
+{
+    (void)unused;
+    *velocity = h->momentum * *velocity + F(rmsprop_step)(g, square_avg, h);
+    return p - h->lr * *velocity;
+}
+
+FNN_INLINE REAL F(centered_rmsprop_update)(REAL p, REAL g, REAL *square_avg, REAL *grad_avg, REAL *unused,
+                                           const F(hyper) *h)
+{
+    (void)unused;
+    return p - h->lr * F(centered_rmsprop_step)(g, square_avg, grad_avg, h);
+}
+
+FNN_INLINE REAL F(centered_rmsprop_momentum_update)(REAL p, REAL g, REAL *square_avg, REAL *grad_avg, REAL *velocity,
+                                                    const F(hyper) *h)
+{
+    *velocity = h->momentum * *velocity + F(centered_rmsprop_step)(g, square_avg, grad_avg, h);
+    return p - h->lr * *velocity;
 }
 
 /* With both bias corrections in lr and eps: one root and one division. */
-FNN_INLINE REAL F(adam_update)(REAL p, REAL g, REAL *m, REAL *v, const F(hyper) *h)
+FNN_INLINE REAL F(adam_update)(REAL p, REAL g, REAL *m, REAL *v, REAL *unused, const F(hyper) *h)
 {
+    (void)unused;
     *m = h->beta1 * *m + h->gain1 * g;
     *v = h->beta2 * *v + h->gain2 * g * g;
     return p * h->shrink - h->lr * F(over_root)(*m, *v, h);
+}
+
+FNN_INLINE REAL F(amsgrad_update)(REAL p, REAL g, REAL *m, REAL *v, REAL *v_max, const F(hyper) *h)
+{
+    *m = h->beta1 * *m + h->gain1 * g;
+    *v = h->beta2 * *v + h->gain2 * g * g;
+    *v_max = *v < *v_max ? *v_max : *v; /* a NaN in v goes on */
+    return p * h->shrink - h->lr * F(over_root)(*m, *v_max, h);
 }
 
 #define UPDATE(name, n_state)                                                                             \
@@ -61,21 +98,22 @@ FNN_INLINE REAL F(adam_update)(REAL p, REAL g, REAL *m, REAL *v, const F(hyper) 
     {                                                                                                     \
         const F(hyper) h = {FNN_HYPER(AS_REAL)};                                                          \
         REAL pad[2 + FNN_MAX_STATE][BLOCK];                                                               \
-        REAL *const from[2 + FNN_MAX_STATE] = {param, (REAL *)grad, n_state > 0 ? state[0] : 0, n_state > 1 ? state[1] : 0}; \
+        REAL *from[2 + FNN_MAX_STATE] = {param, (REAL *)grad};                                            \
+        for (int k = 0; k < n_state; k++) from[2 + k] = state[k];                                         \
         for (ptrdiff_t start = 0; start < n; start += BLOCK) {                                            \
             const size_t left = n - start < BLOCK ? (size_t)(n - start) * sizeof(REAL) : 0;               \
-            REAL *at[2 + FNN_MAX_STATE];                                                                  \
+            REAL *at[2 + FNN_MAX_STATE] = {pad[0], pad[1], pad[2], pad[3], pad[4]};                       \
             for (int k = 0; k < 2 + n_state; k++) {                                                       \
-                at[k] = from[k] + start;                                                                  \
                 if (left) {                                                                               \
                     memset(pad[k], 0, sizeof pad[k]);                                                     \
-                    at[k] = memcpy(pad[k], at[k], left);                                                  \
+                    memcpy(pad[k], from[k] + start, left);                                                \
+                } else {                                                                                  \
+                    at[k] = from[k] + start;                                                              \
                 }                                                                                         \
             }                                                                                             \
-            REAL *const p = at[0], *const g = at[1];                                                      \
-            REAL *const a = n_state > 0 ? at[2] : pad[2], *const b = n_state > 1 ? at[3] : pad[3];        \
+            REAL *const p = at[0], *const g = at[1], *const a = at[2], *const b = at[3], *const c = at[4]; \
             SIMD for (int i = 0; i < BLOCK; i++)                                                          \
-                p[i] = F(name)(p[i], h.sign * g[i] + h.weight_decay * p[i], a + i, b + i, &h);            \
+                p[i] = F(name)(p[i], h.sign * g[i] + h.weight_decay * p[i], a + i, b + i, c + i, &h);     \
             if (left)                                                                                     \
                 for (int k = 0; k < 2 + n_state; k++)                                                     \
                     if (k != 1) memcpy(from[k] + start, at[k], left);                                     \
@@ -85,3 +123,26 @@ FNN_INLINE REAL F(adam_update)(REAL p, REAL g, REAL *m, REAL *v, const F(hyper) 
 FNN_UPDATES(UPDATE)
 #undef AS_REAL
 #undef UPDATE
+
+/* In lanes, so that the order of additions is the same everywhere. */
+static double F(squared_norm)(const void *in_, ptrdiff_t n)
+{
+    enum { LANES = 32 };
+    const REAL *in = in_;
+    double lane[LANES] = {0}, sum = 0;
+    for (ptrdiff_t start = 0; start < n; start += LANES) {
+        REAL pad[LANES] = {0};
+        const REAL *x = in + start;
+        if (n - start < LANES) x = memcpy(pad, x, (size_t)(n - start) * sizeof(REAL));
+        SIMD for (int i = 0; i < LANES; i++) lane[i] += (double)x[i] * (double)x[i];
+    }
+    for (int i = 0; i < LANES; i++) sum += lane[i];
+    return sum;
+}
+
+static void F(scale)(void *out_, double factor_, ptrdiff_t n)
+{
+    REAL *out = out_;
+    const REAL factor = C(factor_);
+    SIMD for (ptrdiff_t i = 0; i < n; i++) out[i] *= factor;
+}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import reference
+from fastnn import nn, reference
 
 INTEGERS = [np.dtype(kind) for kind in "bBhHiIlLqQ"] + [np.dtype(">i4")]
 
@@ -142,3 +142,65 @@ def test_errors():
     ]:
         with pytest.raises(error, match=r"^add_to "):
             fastnn.embedding_lookup_backward(dy, [0, 1], 9, add_to=add_to)
+
+
+# --- sparse gradients and layers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(("n", "size", "among"), [(0, 3, 5), (1, 1, 1), (100, 4, 7), (1000, 0, 9), (500, 17, 2**62)])
+def test_coalesce(isa, rng, n, size, among, dtype):
+    rows, values = rng.integers(0, among, n), rng.normal(size=(n, size)).astype(dtype)
+    distinct, sums = fastnn.coalesce(rows, values)
+    assert (distinct.dtype, sums.dtype) == (np.int64, dtype)
+    assert list(distinct) == list(dict.fromkeys(rows.tolist()))
+    expected_rows, expected = reference.coalesce(rows, values)
+    np.testing.assert_array_equal(distinct, expected_rows)
+    np.testing.assert_array_equal(sums, expected)
+    for i in range(min(5, len(distinct))):
+        total = values[rows == distinct[i]].astype(float).sum(0)
+        np.testing.assert_allclose(sums[i], total, rtol=1e-2 if dtype == np.float16 else 1e-4, atol=1e-2)
+
+
+def test_coalesce_refuses_what_does_not_fit():
+    for rows, values, error, words in [
+        ([-1], [[1.0]], IndexError, "rows hold -1"),
+        ([0.5], [[1.0]], TypeError, "rows have dtype float64"),
+        ([[0]], [[1.0]], ValueError, r"rows has shape \(1, 1\)"),
+        ([0, 1], [[1.0]], ValueError, r"values have shape \(1, 1\), expected \(2, dim\)"),
+        ([0], [1.0], ValueError, "values have shape"),
+        ([0], [[1j]], TypeError, "values has dtype complex128"),
+    ]:
+        with pytest.raises(error, match=words):
+            fastnn.coalesce(np.array(rows), values)
+
+
+@pytest.mark.parametrize("padding_idx", [None, 2, -1])
+def test_a_sparse_gradient_is_the_dense_one(rng, padding_idx):
+    dense, sparse = (nn.Embedding(6, 3, padding_idx, sparse=sparse, rng=0) for sparse in (False, True))
+    x = rng.integers(0, 6, (4, 5))
+    for layer in (dense, sparse):
+        for _ in range(2):  # gradients add up
+            y, back = layer.vjp(x)
+            assert back(np.ones_like(y)) is None
+    assert isinstance(sparse.weight.grad, nn.SparseGrad)
+    np.testing.assert_array_equal(sparse.weight.grad.to_dense(6), dense.weight.grad)
+    assert layer.padding_idx not in sparse.weight.grad.rows
+
+
+def test_from_vectors():
+    vectors = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
+    for kind, dtype in ((np.float64, np.float64), (np.float32, np.float32), (np.float16, np.float32)):
+        layer = nn.Embedding.from_vectors(np.array(vectors, kind), padding_idx=0)
+        np.testing.assert_array_equal(layer.weight.value, vectors)
+        assert layer.weight.value.dtype == dtype
+        y, back = layer.vjp(np.array([2, 0]))
+        back(np.ones_like(y))
+        assert layer.weight.grad is None
+    layer = nn.Embedding.from_vectors(vectors, freeze=False)
+    y, back = layer.vjp(np.array([2, 0]))
+    back(np.ones_like(y))
+    np.testing.assert_array_equal(layer.weight.grad, [[1, 1], [0, 0], [1, 1]])
+    for bad, error in ((np.ones(3), ValueError), (np.ones((2, 2), complex), TypeError)):
+        with pytest.raises(error, match=r"vectors (have|has)"):
+            nn.Embedding.from_vectors(bad)

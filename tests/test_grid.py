@@ -141,6 +141,22 @@ def updates():
             return list(variables.values())
 
         yield name, value, [np.abs(a) for a in normal(*[(4, 5)] * (2 + len(state)))], None  # they have no gradient
+    for name, (numbers, state) in bench.SPARSE_UPDATES.items():
+
+        def sparse(F, param, grad_rows, *state, name=name, numbers=numbers):
+            param, *state = (a.copy() for a in (param, *state))
+            names = [f"s{i}" for i in range(len(state))]
+            call = f"F.{name}(param, [2, 0, 2], grad_rows, {''.join(f'{s}, ' for s in names)}{numbers})"
+            exec(call, {"F": F, "param": param, "grad_rows": grad_rows, **dict(zip(names, state, strict=True))})
+            return param, state
+
+        yield name, sparse, [np.abs(a) for a in normal((4, 5), (3, 5), *[(4, 5)] * len(state))], None
+
+    def clip(F, *grads):
+        grads = [a.copy() for a in grads]
+        return F.clip_by_global_norm(grads, 0.5), grads
+
+    yield "clip_by_global_norm", clip, normal((4, 5), (3,)), None
 
 
 def recurrent():
@@ -192,6 +208,8 @@ def embedding():
     value = lambda F, weight: F.embedding_lookup(weight, indices)
     backward = lambda F, dy: F.embedding_lookup_backward(dy, indices, 4)
     check = lambda weight: ((dy * value(fastnn, weight)).sum(), backward(fastnn, dy)), [weight]
+    rows = indices.reshape(-1)
+    yield "coalesce", lambda F, values: F.coalesce(rows, values)[1], [dy.reshape(10, 3)], None
     yield "embedding_lookup", value, [weight], check
     yield "embedding_lookup_backward", backward, [dy], check
 

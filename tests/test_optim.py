@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastnn import optim
-from fastnn.nn import Parameter
+from fastnn.nn import Parameter, SparseGrad
 
 
 def sgd(w, grads, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False):
@@ -17,30 +17,53 @@ def sgd(w, grads, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nester
         w -= lr * g
 
 
-def rmsprop(w, grads, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, centered=False, maximize=False):
-    square = mean = 0
+def adagrad(
+    w, grads, lr=1e-2, lr_decay=0.0, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10, maximize=False
+):
+    total = initial_accumulator_value
+    for t, g in enumerate(grads(w)):
+        g = (-g if maximize else g) + weight_decay * w
+        total = total + g * g
+        w -= lr / (1 + t * lr_decay) * g / (np.sqrt(total) + eps)
+
+
+def rmsprop(w, grads, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0, centered=False, maximize=False):
+    square = mean = buffer = 0
     for g in grads(w):
         g = (-g if maximize else g) + weight_decay * w
         square = alpha * square + (1 - alpha) * g * g
         mean = alpha * mean + (1 - alpha) * g
-        w -= lr * g / (np.sqrt(square - mean * mean if centered else square) + eps)
+        buffer = momentum * buffer + g / (np.sqrt(square - mean * mean if centered else square) + eps)
+        w -= lr * buffer
 
 
-def adam(w, grads, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, maximize=False, decoupled=False):
-    m = v = 0
+def adam(
+    w,
+    grads,
+    lr=1e-3,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    amsgrad=False,
+    maximize=False,
+    decoupled_weight_decay=False,
+):
+    m = v = largest = 0
     for t, g in enumerate(grads(w), 1):
         g = -g if maximize else g
-        if decoupled:
+        if decoupled_weight_decay:
             w *= 1 - lr * weight_decay
         else:
             g = g + weight_decay * w
         m = betas[0] * m + (1 - betas[0]) * g
         v = betas[1] * v + (1 - betas[1]) * g * g
-        w -= lr * m / (1 - betas[0] ** t) / (np.sqrt(v / (1 - betas[1] ** t)) + eps)
+        largest = np.maximum(largest, v)
+        root = np.sqrt((largest if amsgrad else v) / (1 - betas[1] ** t))
+        w -= lr * m / (1 - betas[0] ** t) / (root + eps)
 
 
 def adamw(w, grads, weight_decay=1e-2, **options):
-    adam(w, grads, weight_decay=weight_decay, decoupled=True, **options)
+    adam(w, grads, weight_decay=weight_decay, decoupled_weight_decay=True, **options)
 
 
 CASES = [
@@ -49,12 +72,20 @@ CASES = [
     (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9}),
     (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "dampening": 0.5, "weight_decay": 0.1}),
     (optim.SGD, sgd, {"lr": 0.1, "momentum": 0.9, "nesterov": True, "maximize": True}),
+    (optim.Adagrad, adagrad, {}),
+    (optim.Adagrad, adagrad, {"lr": 0.1, "lr_decay": 0.5, "weight_decay": 0.1, "maximize": True}),
+    (optim.Adagrad, adagrad, {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-2}),
     (optim.RMSprop, rmsprop, {}),
+    (optim.RMSprop, rmsprop, {"momentum": 0.9, "weight_decay": 0.1}),
+    (optim.RMSprop, rmsprop, {"momentum": 0.5, "centered": True, "maximize": True, "eps": 1e-4}),
     (optim.RMSprop, rmsprop, {"lr": 0.1, "alpha": 0.9, "eps": 1e-3, "weight_decay": 0.1}),
     (optim.RMSprop, rmsprop, {"centered": True, "maximize": True}),
     (optim.Adam, adam, {}),
     (optim.Adam, adam, {"lr": 0.1, "betas": (0.5, 0.7), "eps": 1e-3, "weight_decay": 0.1, "maximize": True}),
+    (optim.Adam, adam, {"lr": 0.1, "amsgrad": True, "betas": (0.5, 0.5)}),
+    (optim.Adam, adam, {"lr": 0.1, "weight_decay": 0.1, "decoupled_weight_decay": True}),
     (optim.AdamW, adamw, {}),
+    (optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.3, "amsgrad": True, "maximize": True}),
     (optim.AdamW, adamw, {"lr": 0.1, "weight_decay": 0.3}),
 ]
 
@@ -162,6 +193,23 @@ def test_load_state_dict_refuses_what_does_not_fit():
         optim.Adam([Parameter(np.ones(3))]).load_state_dict(state)
     with pytest.raises(ValueError, match="state of parameter 0 holds exp_avg, exp_avg_sq"):
         optim.SGD([Parameter(np.ones(2))]).load_state_dict(state)
+    state["state"].clear()
+    with pytest.raises(ValueError, match=r"state has the options amsgrad, betas, .*, which SGD has not"):
+        optim.SGD([Parameter(np.ones(2))]).load_state_dict(state)
+
+
+def test_load_state_dict_takes_what_pytorch_writes():
+    a = Parameter(np.ones(2))
+    opt = optim.SGD([a])
+    group = {"lr": 0.5, "momentum": 0.9, "dampening": 0, "weight_decay": 0, "nesterov": False, "maximize": False}
+    group |= {"foreach": None, "fused": None, "differentiable": False, "params": [0]}
+    for buffer, moved in ((None, 0.5), (np.ones(2), 0.95)):
+        a.value[...] = 1
+        opt.load_state_dict({"state": {0: {"momentum_buffer": buffer}}, "param_groups": [group]})
+        assert "foreach" not in opt.param_groups[0]
+        a.grad = np.ones(2)
+        opt.step()
+        np.testing.assert_allclose(a.value, 1 - moved)
 
 
 def test_constructors_refuse_nonsense():
@@ -183,6 +231,81 @@ def test_constructors_refuse_nonsense():
         optim.SGD([a], nesterov=True)
     with pytest.raises(ValueError, match="betas is"):
         optim.Adam([a], betas=(0.9, 1.0))
+
+
+# ---- sparse gradients ---------------------------------------------------------------------------------------
+
+
+def sparse_grads(w, t):
+    """The rows and values of step t: rows named twice, and rows that no step names."""
+    rows = np.array([t % 3, 3, t % 3])
+    return rows, slope(w, t)[rows]
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize(
+    ("optimizer", "dense", "options"),
+    [
+        (optim.SGD, optim.SGD, {"lr": 0.1}),
+        (optim.Adagrad, optim.Adagrad, {"lr": 0.1, "lr_decay": 0.5, "initial_accumulator_value": 0.1}),
+        (optim.SparseAdam, optim.Adam, {"lr": 0.1, "betas": (0.0, 0.0), "eps": 0}),
+    ],
+)
+def test_sparse_gradients(optimizer, dense, options, maximize):
+    """A row's steps are those of the dense optimiser, as long as that forgets nothing meanwhile."""
+    start = np.linspace(-1, 1, 35).reshape(5, 7)
+    one, two = Parameter(start), Parameter(start)
+    opt, other = optimizer([one], maximize=maximize, **options), dense([two], maximize=maximize, **options)
+    for t in range(20):
+        rows, values = sparse_grads(one.value, t)
+        one.grad = SparseGrad(rows, values)
+        two.grad = one.grad.to_dense(5)
+        kept = two.value.copy()
+        with np.errstate(all="ignore"):  # Adam with eps = 0 makes NaN of a zero gradient
+            opt.step()
+            other.step()
+        absent = np.setdiff1d(np.arange(5), rows)
+        two.value[absent] = kept[absent]
+        np.testing.assert_allclose(one.value, two.value, rtol=1e-12)
+    np.testing.assert_array_equal(one.value[4], start[4])
+
+
+def test_optimisers_say_which_gradients_they_take():
+    a = Parameter(np.ones((3, 2)))
+    a.grad = SparseGrad(np.array([1]), np.ones((1, 2)))
+    for optimizer in (optim.Adam, optim.AdamW, optim.RMSprop):
+        with pytest.raises(TypeError, match=f"{optimizer.__name__} does not take sparse gradients"):
+            optimizer([a]).step()
+    for opt in (optim.SGD([a], momentum=0.9), optim.SGD([a], weight_decay=0.1), optim.Adagrad([a], weight_decay=0.1)):
+        with pytest.raises(ValueError, match=r"a sparse gradient needs .*weight_decay=0"):
+            opt.step()
+    a.grad = np.ones((3, 2))
+    with pytest.raises(TypeError, match="SparseAdam takes sparse gradients only"):
+        optim.SparseAdam([a]).step()
+    np.testing.assert_array_equal(a.value, 1)
+
+
+def test_sparse_gradients_add_up():
+    one = lambda: SparseGrad(np.array([1, 1]), np.ones((2, 2)))
+    a, dense = Parameter(np.zeros((3, 2))), np.full((3, 2), 5.0)
+    a.accumulate(one())
+    a.accumulate(one())
+    np.testing.assert_array_equal(a.grad.to_dense(3), [[0, 0], [4, 4], [0, 0]])
+    a.accumulate(dense.copy())
+    np.testing.assert_array_equal(a.grad, [[5, 5], [9, 9], [5, 5]])
+    a.accumulate(one())
+    np.testing.assert_array_equal(a.grad, [[5, 5], [11, 11], [5, 5]])
+
+
+def test_clipping_sums_the_rows_of_sparse_gradients():
+    a, b = Parameter(np.zeros((3, 1))), Parameter(np.zeros(1))
+    a.grad, b.grad = SparseGrad(np.array([2, 2]), np.array([[1.0], [2.0]])), np.array([4.0])
+    assert optim.clip_grad_norm([a, b], 1.0) == 5
+    np.testing.assert_allclose(a.grad.to_dense(3), [[0], [0], [0.6]])
+    np.testing.assert_allclose(b.grad, 0.8)
+    a.grad = SparseGrad(np.array([2, 2]), np.array([[1.0], [2.0]]))
+    optim.clip_grad_value([a], 2.5)
+    np.testing.assert_array_equal(a.grad.to_dense(3), [[0], [0], [2.5]])
 
 
 # ---- clipping -----------------------------------------------------------------------------------------------

@@ -23,9 +23,13 @@ CASES = [
     ("adagrad_update", ["sum_sq"], [], EPS, 4),
     ("rmsprop_update", ["square_avg"], [], EPS | {"alpha": [0.99, 0.5]}, 4),
     ("rmsprop_update", ["square_avg", "grad_avg"], [], EPS, 16),
+    ("rmsprop_update", ["square_avg", "velocity"], [], EPS | {"momentum": [0.5, 0.9]}, 4),
+    ("rmsprop_update", ["square_avg", "grad_avg", "velocity"], [], {"momentum": [0.9], "eps": [1e-2]}, 16),
     ("adam_update", ["m", "v"], [1], {"decoupled": [False, True]}, 4),
     ("adam_update", ["m", "v"], [1000], {"beta1": [0.0, 0.9], "beta2": [0.5, 0.999], "eps": [1e-2]}, 4),
+    ("adam_update", ["m", "v", "v_max"], [3], {"decoupled": [False, True], "eps": [1e-8, 1e-2]}, 4),
 ]
+OPTIONAL = [("centered", True, "grad_avg"), ("momentum", 0.9, "velocity"), ("amsgrad", True, "v_max")]
 UPDATES = sorted({(name, tuple(state), (1,) if at else ()) for name, state, at, _, _ in CASES})
 
 
@@ -40,9 +44,11 @@ def arrays(rng, name, state, shape, dtype=np.float64):
 
 def update(functions, name, made, at, **options):
     """Call an update on arrays by name; `at` holds the step where that is a positional argument."""
-    if "grad_avg" in made:
-        options |= {"centered": True, "grad_avg": made["grad_avg"]}
-    getattr(functions, name)(*(v for k, v in made.items() if k != "grad_avg"), *at, **options)
+    for option, value, array in OPTIONAL:
+        if array in made and name != "momentum_update":
+            options = {option: value} | options | {array: made[array]}
+    keywords = {"grad_avg", "v_max"} if name == "momentum_update" else {array for *_, array in OPTIONAL}
+    getattr(functions, name)(*(v for k, v in made.items() if k not in keywords), *at, **options)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -230,11 +236,174 @@ def test_options_that_contradict_each_other_raise():
         (lambda: fastnn.momentum_update(p, g, s[0], lr=1, dampening=0.1, ema=True), ValueError, "dampening is 0.1"),
         (lambda: fastnn.rmsprop_update(p, g, s[0], lr=1, centered=True), ValueError, "grad_avg"),
         (lambda: fastnn.rmsprop_update(p, g, s[0], lr=1, grad_avg=s[1]), ValueError, "grad_avg"),
+        (lambda: fastnn.rmsprop_update(p, g, s[0], lr=1, momentum=0.9), ValueError, "velocity is needed with momentum"),
+        (lambda: fastnn.rmsprop_update(p, g, s[0], lr=1, velocity=s[1]), ValueError, "velocity"),
+        (lambda: fastnn.adam_update(p, g, *s, 1, amsgrad=True), ValueError, "v_max"),
+        (lambda: fastnn.adam_update(p, g, *s, 1, v_max=g), ValueError, "v_max is needed with amsgrad and only then"),
         (lambda: fastnn.sgd_update(p, g), TypeError, "lr"),
     ]:
         with pytest.raises(error, match=words):
             call()
     assert not p.any()
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+SHAPES = [(3, 5), (0,), (), (70,), (2, 3, 4)]
+
+
+@pytest.mark.parametrize(("name", "state", "at"), UPDATES)
+def test_a_list_is_updated_as_its_arrays_are(isa, rng, name, state, at):
+    alone = [arrays(rng, name, state, shape, dtype) for shape in SHAPES for dtype in DTYPES]
+    several = [{k: v.copy() for k, v in made.items()} for made in alone]
+    for made in alone:
+        update(fastnn, name, made, at, lr=0.05, weight_decay=0.1)
+    for container in (list, tuple):
+        lists = {k: container(made[k].copy() for made in several) for k in several[0]}
+        update(fastnn, name, lists, at, lr=0.05, weight_decay=0.1)
+        for k, each in lists.items():
+            for made, v in zip(alone, each, strict=True):
+                np.testing.assert_array_equal(v, made[k])
+    update(fastnn, name, {k: [] for k in several[0]}, at, lr=0.05)
+
+
+@pytest.mark.parametrize(("spoil", "error", "words"), SPOILT, ids=[words for _, _, words in SPOILT])
+@pytest.mark.parametrize(("name", "state", "at"), UPDATES)
+def test_one_unfit_array_leaves_the_list_alone(rng, name, state, at, spoil, error, words):
+    for k in ("grad", *state):
+        all_made = [arrays(rng, name, state, 4), spoil(arrays(rng, name, state, 4), k)]
+        before = [{k: np.array(v) for k, v in made.items()} for made in all_made]
+        words_of_one = words.replace("param", r"param\[1\]").format(rf"{k}\[1\]")
+        with pytest.raises(error, match=words_of_one):
+            update(fastnn, name, {k: [made[k] for made in all_made] for k in all_made[0]}, at, lr=0.05)
+        for made, old in zip(all_made, before, strict=True):
+            for key, value in made.items():
+                np.testing.assert_array_equal(value, old[key])
+
+
+def test_lists_of_other_lengths_raise():
+    p, g = [np.ones(2), np.ones(2)], [np.ones(2)]
+    for grad, words in ((g, "grad holds 1 arrays, expected 2"), (g[0], "grad is not a list")):
+        with pytest.raises(ValueError, match=words):
+            fastnn.sgd_update(p, grad, lr=1)
+    with pytest.raises(TypeError, match="grad is a list"):
+        fastnn.sgd_update(p[0], g, lr=1)
+
+
+@pytest.mark.kernels
+def test_threads_change_nothing(rng):
+    before = fastnn._kernels.cpu.get_num_threads()
+    made = arrays(rng, "adam_update", ["m", "v"], 700_001, np.float32)
+    results = []
+    try:
+        for threads in (1, 2, 3):
+            fastnn._kernels.cpu.set_num_threads(threads)
+            copies = {k: [v.copy(), v[:50].copy()] for k, v in made.items()}
+            update(fastnn, "adam_update", copies, (2,), lr=0.05)
+            results.append(copies)
+    finally:
+        fastnn._kernels.cpu.set_num_threads(before)
+    for other in results[1:]:
+        for k, (large, small) in results[0].items():
+            np.testing.assert_array_equal(large, other[k][0])
+            np.testing.assert_array_equal(small, other[k][1])
+
+
+# --- sparse rows -----------------------------------------------------------------------------------------------------
+SPARSE = [
+    ("sparse_sgd_update", "sgd_update", [], [], {"lr": 0.1}),
+    ("sparse_adagrad_update", "adagrad_update", ["sum_sq"], [], {"lr": 0.1, "eps": 1e-3}),
+    ("sparse_adagrad_update", "adagrad_update", ["sum_sq"], [], {"lr": 0.1, "eps": 1e-3, "eps_inside": True}),
+    ("sparse_adam_update", "adam_update", ["m", "v"], [4], {"lr": 0.1, "eps": 0.0}),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("maximize", [False, True])
+@pytest.mark.parametrize(("name", "dense", "state", "at", "options"), SPARSE)
+def test_sparse_rows_are_updated_as_dense_ones(isa, rng, name, dense, state, at, options, maximize, dtype):
+    for size, n in ((1, 1), (7, 50), (64, 20), (65, 0)):
+        made = arrays(rng, dense, state, (30, size), dtype)
+        rows, values = rng.integers(0, 30, n), rng.standard_normal((n, size)).astype(dtype)
+        named = np.unique(rows)
+        want = {k: v[named].astype(np.float64) for k, v in made.items()}
+        want["grad"] = np.zeros((30, size))
+        np.add.at(want["grad"], rows, values)
+        want["grad"] = want["grad"][named]
+        untouched = {k: np.delete(v, named, 0) for k, v in made.items()}
+        del made["grad"]
+        getattr(reference, dense)(*want.values(), *at, maximize=maximize, **options)
+        getattr(fastnn, name)(made.pop("param"), rows, values, *made.values(), *at, maximize=maximize, **options)
+        for k, v in made.items():
+            np.testing.assert_allclose(v[named], want[k], rtol=50 * np.finfo(dtype).eps, atol=50 * np.finfo(dtype).eps)
+            np.testing.assert_array_equal(np.delete(v, named, 0), untouched[k])
+
+
+def test_sparse_adam_adds_eps_as_pytorch_does():
+    param, m, v = np.zeros((3, 3, 1))
+    fastnn.sparse_adam_update(param, [1], np.array([[2.0]]), m, v, 3, lr=0.5, beta1=0.5, beta2=0.75, eps=1.0)
+    # m = 1, v = 1, step = 0.5 * sqrt(1 - 0.75**3) / (1 - 0.5**3)
+    assert param.ravel().tolist() == [0, pytest.approx(-0.5 * math.sqrt(0.578125) / 0.875 / 2, rel=1e-14), 0]
+
+
+@pytest.mark.parametrize(("name", "dense", "state", "at", "options"), SPARSE)
+def test_sparse_updates_refuse_what_does_not_fit(rng, name, dense, state, at, options):
+    made = arrays(rng, dense, state, (5, 3))
+    rows, values = np.array([1, 4]), np.ones((2, 3))
+    before = {k: v.copy() for k, v in made.items()}
+
+    def call(rows=rows, values=values, **other):
+        arrays = [v for k, v in (made | other).items() if k != "grad"]
+        getattr(fastnn, name)(arrays[0], rows, values, *arrays[1:], *at, **options)
+
+    for keywords, error, words in [
+        ({"rows": [1, 5]}, IndexError, "rows hold 5, which is not among the 5 rows"),
+        ({"rows": [-1, 2]}, IndexError, "rows hold -1"),
+        ({"rows": [1.0, 2.0]}, TypeError, "rows have dtype float64"),
+        ({"rows": [[1, 2]]}, ValueError, r"rows has shape \(1, 2\)"),
+        ({"rows": [1]}, ValueError, r"grad_rows has shape \(2, 3\), expected \(1, 3\)"),
+        ({"values": np.ones((2, 4))}, ValueError, "grad_rows has shape"),
+        ({"values": np.ones((2, 3), "f")}, TypeError, "grad_rows is of float32, expected an array of float64"),
+        ({"values": [[1.0] * 3] * 2}, TypeError, "grad_rows is of list"),
+        ({"values": made["param"][:2]}, ValueError, "param and grad_rows overlap"),
+        ({"param": made["param"].tolist()}, TypeError, "param is a list"),
+        ({"param": np.asfortranarray(made["param"])}, ValueError, "param|in Fortran order|in C order"),
+        ({"param": read_only(made["param"].copy())}, ValueError, "param is read-only"),
+        *(({k: np.zeros((5, 4))}, ValueError, f"{k} has shape") for k in state),
+        *(({k: made["param"]}, ValueError, f"param and {k} overlap") for k in state),
+    ]:
+        with pytest.raises(error, match=words):
+            call(**keywords)
+    for k, v in before.items():
+        np.testing.assert_array_equal(made[k], v)
+
+
+# --- clipping --------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clip_by_global_norm(isa, rng, dtype):
+    for shapes in ([], [(0,)], [(1,)], [(31,), (3, 33)], [(5000,), (), (2, 3)]):
+        grads = [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+        grads = [np.asarray(g) for g in grads]
+        want = math.sqrt(sum(float((g.astype(float) ** 2).sum()) for g in grads))
+        for limit, factor in ((2 * want + 1, 1), (want / 3, 1 / 3), (0.0, 0)):
+            clipped = [g.copy() for g in grads]
+            assert fastnn.clip_by_global_norm(clipped, limit) == pytest.approx(want, rel=1e-14)
+            for a, b in zip(clipped, grads, strict=True):
+                np.testing.assert_allclose(a, factor * b.astype(float), rtol=2 * np.finfo(dtype).eps)
+
+
+def test_clipping_takes_any_layout_and_nothing_but_arrays():
+    strided = np.ones((4, 4))[::2, ::2]
+    assert fastnn.clip_by_global_norm([strided, np.ones(5)[:, None]], 1.0) == 3
+    np.testing.assert_allclose(strided, 1 / 3)
+    for grads, error, words in [
+        ([np.ones(2), [3.0]], TypeError, r"grads\[1\] is a list"),
+        ([np.ones(2, int)], TypeError, r"grads\[0\] has dtype int64"),
+        ([read_only(np.ones(2))], ValueError, r"grads\[0\] is read-only"),
+    ]:
+        with pytest.raises(error, match=words):
+            fastnn.clip_by_global_norm(grads, 0.5)
+    with pytest.raises(ValueError, match="max_norm is -1"):
+        fastnn.clip_by_global_norm([], -1)
 
 
 def test_signatures_and_defaults_are_those_of_the_twin():

@@ -122,28 +122,90 @@ def cross_entropy_arguments(
 
 
 def check_update(param, grad, **state):
-    """Raise unless an update can work in place: arrays of one shape, dtype and dense layout, none overlapping."""
+    """Raise unless an update can work in place: arrays of one shape, dtype and dense layout, none overlapping.
+
+    Return the tuples (param, grad, ...) to work on: one, or of lists as many as these are long.
+    """
     arrays = {"param": param, "grad": grad, **state}
+    if not isinstance(param, (list, tuple)):
+        _check_dense(arrays, "grad")
+        return [tuple(arrays.values())]
+    for name, several in arrays.items():
+        if not isinstance(several, (list, tuple)) or len(several) != len(param):
+            what = f"holds {len(several)} arrays" if isinstance(several, (list, tuple)) else "is not a list"
+            raise ValueError(f"{name} {what}, expected {len(param)} arrays, as many as param")
+    for i in range(len(param)):
+        _check_dense({f"{name}[{i}]": several[i] for name, several in arrays.items()}, f"grad[{i}]")
+    return list(zip(*arrays.values(), strict=True))
+
+
+def _check_dense(arrays, source=None):
+    """Raise unless an update can work in place on arrays, by name: the first is the parameter, `source` only read."""
+    reference, param = next(iter(arrays.items()))
     for name, x in arrays.items():
         if not isinstance(x, np.ndarray):
             raise TypeError(f"{name} is a {type(x).__name__}, expected a NumPy array, since updates work in place")
         if x.dtype not in (np.float32, np.float64):
             raise TypeError(f"{name} has dtype {x.dtype}, expected float32 or float64")
         if x.dtype != param.dtype:
-            raise TypeError(f"{name} has dtype {x.dtype}, expected {param.dtype} as param has")
+            raise TypeError(f"{name} has dtype {x.dtype}, expected {param.dtype} as {reference} has")
         check_shape(x, param.shape, name)
         if not (x.flags.forc and x.flags.aligned):
             trouble = "aligned in memory" if x.flags.forc else "contiguous"
             raise ValueError(f"{name} is not {trouble}, expected a dense array, since updates work in place")
         if (x.flags.c_contiguous, x.flags.f_contiguous) != (param.flags.c_contiguous, param.flags.f_contiguous):
-            raise ValueError(f"{name} is in {'C' if x.flags.c_contiguous else 'Fortran'} order and param is not")
-        if name != "grad" and not x.flags.writeable:
+            raise ValueError(f"{name} is in {'C' if x.flags.c_contiguous else 'Fortran'} order and {reference} is not")
+        if name != source and not x.flags.writeable:
             raise ValueError(f"{name} is read-only, expected an array to update in place")
+    _check_apart(arrays)
+
+
+def _check_apart(arrays):
+    """Raise ValueError if two of the arrays overlap."""
     names = list(arrays)
     for i, first in enumerate(names):
         for second in names[i + 1 :]:
             if np.may_share_memory(arrays[first], arrays[second]):
                 raise ValueError(f"{first} and {second} overlap in memory, expected separate arrays")
+
+
+def check_sparse_update(param, rows, grad_rows, **state):
+    """Return the rows as int64, or raise unless an update of those rows of param and its state can work in place."""
+    _check_dense({"param": param, **state})
+    if param.ndim != 2 or not param.flags.c_contiguous:
+        raise ValueError(f"param has shape {param.shape}, expected a matrix in C order")
+    if not isinstance(grad_rows, np.ndarray) or grad_rows.dtype != param.dtype:
+        kind = grad_rows.dtype if isinstance(grad_rows, np.ndarray) else type(grad_rows).__name__
+        raise TypeError(f"grad_rows is of {kind}, expected an array of {param.dtype} as param is")
+    rows = row_indices(rows, len(param), "rows")
+    check_shape(rows, (rows.size,), "rows")
+    check_shape(grad_rows, (len(rows), param.shape[1]), "grad_rows")
+    _check_apart({"param": param, "rows": rows, "grad_rows": grad_rows, **state})
+    return rows
+
+
+def check_arrays(arrays, name):
+    """Raise unless all of these are NumPy arrays of float32 or float64 that may be written to."""
+    for i, x in enumerate(arrays):
+        if not isinstance(x, np.ndarray):
+            raise TypeError(f"{name}[{i}] is a {type(x).__name__}, expected a NumPy array")
+        if x.dtype not in (np.float32, np.float64):
+            raise TypeError(f"{name}[{i}] has dtype {x.dtype}, expected float32 or float64")
+        if not x.flags.writeable:
+            raise ValueError(f"{name}[{i}] is read-only")
+
+
+def check_limit(name, value):
+    """Raise ValueError unless a limit is a number of at least 0."""
+    if not value >= 0:
+        raise ValueError(f"{name} is {value}, expected at least 0")
+
+
+def check_pairs(**options):
+    """Raise ValueError unless the array that an option needs is there exactly when that option is set."""
+    for option, (value, name, array) in options.items():
+        if bool(value) != (array is not None):
+            raise ValueError(f"{name} is needed with {option} and only then, but {option} is {value}")
 
 
 def check_momentum(dampening, nesterov, ema, step):
@@ -164,6 +226,15 @@ def row_indices(indices, rows, name="indices"):
     if wrong.any():
         raise IndexError(f"{name} hold {indices[wrong].flat[0]}, which is not among the {rows} rows")
     return indices.astype(np.int64, copy=False)
+
+
+def check_rows_of_values(rows, values):
+    """Return rows as int64 (n,) and values (n, dim) as float16, float32 or float64."""
+    rows, values = row_indices(rows, np.iinfo(np.int64).max, "rows"), as_float(values, "values")
+    check_shape(rows, (rows.size,), "rows")
+    if values.ndim != 2 or len(values) != len(rows):
+        raise ValueError(f"values have shape {values.shape}, expected ({len(rows)}, dim), a row for each of rows")
+    return rows, values
 
 
 def recurrent_operands(gates, **arrays):

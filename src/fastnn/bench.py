@@ -177,6 +177,12 @@ UPDATES = {
     "adam_update": ("10, lr=1e-3", ("m", "v")),
 }
 
+SPARSE_UPDATES = {
+    "sparse_sgd_update": ("lr=0.01", ()),
+    "sparse_adagrad_update": ("lr=0.01", ("sum_sq",)),
+    "sparse_adam_update": ("10, lr=1e-3", ("m", "v")),
+}
+
 
 def _updates():
     for name, (numbers, state) in UPDATES.items():
@@ -191,6 +197,49 @@ def _updates():
             arrays = ", ".join(("param", "grad", *state))
             results = ", ".join(("param", *state))
             yield Row("updates", name, "float32", str(n), f"F.{name}({arrays}, {numbers})", results, draw, limit)
+    for name, (numbers, state) in SPARSE_UPDATES.items():
+
+        def draw_rows(state=state):
+            rng = np.random.default_rng(0)
+            v = {key: np.abs(rng.standard_normal((100_000, 64), "f")) for key in ("param", *state)}
+            gradient = {"rows": rng.integers(0, 100_000, 1024), "grad_rows": rng.standard_normal((1024, 64), "f")}
+            return {"param": v.pop("param")} | gradient | v
+
+        arrays = ", ".join(("param", "rows", "grad_rows", *state))
+        results = ", ".join(("param", *state))
+        limit = "; ".join(f"{x}[:1024] += grad_rows" for x in ("param", *state))
+        statement = f"F.{name}({arrays}, {numbers})"
+        yield Row("updates", name, "float32", "100000x64x1024", statement, results, draw_rows, limit)
+    for shapes in (((32, 64), (32,), (10, 32), (10,)), ((512, 512), (512,)) * 3):
+
+        def draw_list(shapes=shapes):
+            rng = np.random.default_rng(0)
+            v = {key: [np.abs(rng.standard_normal(shape, "f")) for shape in shapes] for key in ("p", "g", "m", "v")}
+            return v | {f"p{i}": x for i, x in enumerate(v["p"])}
+
+        size = f"{len(shapes)} of {sum(math.prod(shape) for shape in shapes)}"
+        results = ", ".join(f"p{i}" for i in range(len(shapes)))
+        limit = "; ".join(
+            f"np.add(p{i}, g[{i}], out=p{i}); np.negative(m[{i}], out=m[{i}]); np.negative(v[{i}], out=v[{i}])"
+            for i in range(len(shapes))
+        )
+        yield Row(
+            "updates", "adam_update_list", "float32", size, "F.adam_update(p, g, m, v, 10)", results, draw_list, limit
+        )
+
+    def draw_gradients():
+        return {"g": list(np.random.default_rng(0).standard_normal((4, 250_000), "f"))}
+
+    yield Row(
+        "updates",
+        "clip_by_global_norm",
+        "float32",
+        "4 of 1000000",
+        "norm = F.clip_by_global_norm(g, 1e9)",
+        "norm",
+        draw_gradients,
+        "for x in g: x.max()",
+    )
 
 
 def _regularization():
@@ -277,6 +326,8 @@ def _embedding():
             "weight.fill(0); np.add(dy, y, y)",
         )
         yield Row("embedding", "embedding_lookup_backward", "float32", size, back, "grad", draw, limit)
+        copy, statement = "np.copyto(y, dy)", "rows, sums = F.coalesce(indices, dy)"
+        yield Row("embedding", "coalesce", "float32", size, statement, "rows, sums", draw, copy)
 
 
 ROW_SHAPES = ((64, 64), (512, 768))

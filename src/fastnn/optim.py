@@ -1,13 +1,28 @@
-"""Optimisers: PyTorch's names, arguments and defaults over fastnn's fused update functions."""
+"""Optimisers: PyTorch's names, arguments and defaults over fastnn's fused update functions.
 
-import math
+A step hands all parameters that are alike to one call of an update, whatever their number.
+"""
 
 import numpy as np
 
 from fastnn._backend import functions as F
-from fastnn.nn.module import Parameter
+from fastnn._checks import check_limit
+from fastnn.nn.module import Parameter, SparseGrad
 
-__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "clip_grad_norm", "clip_grad_value"]
+__all__ = [
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Optimizer",
+    "RMSprop",
+    "SparseAdam",
+    "clip_grad_norm",
+    "clip_grad_value",
+]
+
+# options of PyTorch's groups that choose how it computes, not what
+_OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable"}
 
 
 class Optimizer:
@@ -18,12 +33,14 @@ class Optimizer:
     param_groups : list of dict
         Each with its "params" and its own options; a change, say of "lr", holds from the next step on.
 
-    A subclass names the arrays it may keep for a parameter in `slots`, and writes `_update(value, grad, state, group)`.
+    A subclass names in `_slots(group)` the arrays that it keeps for each parameter, and writes
+    `_update(group, step, values, grads, *slots)` for lists of parameters at the same step; where it can,
+    `_update_rows(group, step, value, rows, grad_rows, *slots)` for one with a sparse gradient.
     """
 
-    slots = ()
+    slots = ()  # the names of all arrays that there may be
 
-    def __init__(self, params, defaults):
+    def __init__(self, params, **defaults):
         self.param_groups = []
         self._state = {}  # parameter -> {"step": count, slot: array}
         self._defaults = defaults
@@ -54,9 +71,12 @@ class Optimizer:
 
     def _check(self, group):
         """Raise ValueError unless the options of a group are in their ranges."""
-        for name in ("lr", "eps", "weight_decay", "momentum", "alpha"):
-            if name in group and not group[name] >= 0:
-                raise ValueError(f"{name} is {group[name]}, expected at least 0")
+        for name in ("lr", "eps", "weight_decay", "momentum", "alpha", "lr_decay", "initial_accumulator_value"):
+            if name in group:
+                check_limit(name, group[name])
+        betas = group.get("betas", (0, 0))
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas is {betas}, expected two numbers from 0 to below 1")
 
     def zero_grad(self):
         """Forget all gradients."""
@@ -67,12 +87,43 @@ class Optimizer:
     def step(self):
         """Update every parameter that has a gradient, in place."""
         for group in self.param_groups:
+            names, batches = self._slots(group), {}
             for parameter in group["params"]:
-                if parameter.grad is None:
+                grad = parameter.grad
+                if grad is None:
                     continue
-                state = self._state.setdefault(parameter, {"step": 0})
-                state["step"] += 1
-                self._update(parameter.value, parameter.grad, state, group)
+                state = self._state.get(parameter)
+                if state is None:
+                    state = self._state[parameter] = {"step": 0}
+                try:
+                    arrays = [state[name] for name in names]
+                except KeyError:
+                    arrays = [self._slot(group, state, name, parameter.value) for name in names]
+                state["step"] = step = state["step"] + 1
+                if type(grad) is SparseGrad:
+                    self._update_rows(group, step, parameter.value, grad.rows, grad.values, *arrays)
+                elif step in batches:
+                    batches[step].append((parameter.value, grad, *arrays))
+                else:
+                    batches[step] = [(parameter.value, grad, *arrays)]
+            for step, batch in batches.items():
+                self._update(group, step, *zip(*batch, strict=True))
+
+    def _slots(self, group):
+        """Return the names of the arrays that a parameter of the group needs."""
+        return self.slots
+
+    def _slot(self, group, state, name, value):
+        """Return an array of the state; at first it holds zeros, or what `_initial` says."""
+        if name not in state:
+            state[name] = np.full_like(value, self._initial(group, name))
+        return state[name]
+
+    def _initial(self, group, name):
+        return 0.0
+
+    def _update_rows(self, group, step, value, rows, grad_rows, *slots):
+        raise TypeError(f"{type(self).__name__} does not take sparse gradients; SGD, Adagrad and SparseAdam do")
 
     def _numbered(self):
         """Yield (number, parameter), counted through all groups."""
@@ -111,6 +162,8 @@ class Optimizer:
             if number not in state["state"]:
                 continue
             entry = dict(state["state"][number])
+            entry["step"] = int(entry.get("step", 1))  # PyTorch's is an array, and plain SGD's counts none
+            entry = {name: value for name, value in entry.items() if value is not None}
             unknown = sorted(entry.keys() - {"step", *self.slots})
             if unknown:
                 raise ValueError(f"state of parameter {number} holds {', '.join(unknown)}, expected {self.slots}")
@@ -122,8 +175,12 @@ class Optimizer:
                     )
                 entry[slot] = array
             loaded[parameter] = entry
-        for own, group in zip(self.param_groups, groups, strict=True):
-            own.update({name: value for name, value in group.items() if name != "params"})
+        options = [{k: v for k, v in group.items() if k != "params" and k not in _OF_PYTORCH} for group in groups]
+        unknown = sorted({name for group in options for name in group} - self._defaults.keys())
+        if unknown:
+            raise ValueError(f"state has the options {', '.join(unknown)}, which {type(self).__name__} has not")
+        for own, group in zip(self.param_groups, options, strict=True):
+            own.update(group)
         self._state = loaded
 
     def __repr__(self):
@@ -134,14 +191,6 @@ class Optimizer:
         return "\n".join([*lines, ")"])
 
 
-def _slot(state, name, value):
-    """Return an array of the state, zeros at first."""
-    array = state.get(name)
-    if array is None:
-        array = state[name] = np.zeros_like(value)
-    return array
-
-
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum if it is not 0: `fastnn.sgd_update`, `fastnn.momentum_update`.
 
@@ -150,6 +199,8 @@ class SGD(Optimizer):
     params : iterable of Parameter, or of dict
     lr, momentum, dampening, weight_decay : float
     nesterov, maximize : bool
+
+    Sparse gradients are taken without momentum and weight decay.
 
     Examples
     --------
@@ -168,14 +219,12 @@ class SGD(Optimizer):
     ):
         super().__init__(
             params,
-            {
-                "lr": lr,
-                "momentum": momentum,
-                "dampening": dampening,
-                "weight_decay": weight_decay,
-                "nesterov": nesterov,
-                "maximize": maximize,
-            },
+            lr=lr,
+            momentum=momentum,
+            dampening=dampening,
+            weight_decay=weight_decay,
+            nesterov=nesterov,
+            maximize=maximize,
         )
 
     def _check(self, group):
@@ -183,22 +232,91 @@ class SGD(Optimizer):
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("nesterov=True needs a momentum above 0 and dampening=0")
 
-    def _update(self, value, grad, state, group):
+    def _slots(self, group):
+        return self.slots if group["momentum"] else ()
+
+    def _slot(self, group, state, name, value):
+        if name not in state:
+            state["step"] = 0  # a velocity counts from its first gradient, which sets it
+        return super()._slot(group, state, name, value)
+
+    def _update(self, group, step, values, grads, velocities=None):
         options = {name: group[name] for name in ("lr", "weight_decay", "maximize")}
-        if group["momentum"] == 0:
-            F.sgd_update(value, grad, **options)
+        if velocities is None:
+            F.sgd_update(values, grads, **options)
             return
-        first = "momentum_buffer" not in state
-        F.momentum_update(
-            value,
-            grad,
-            _slot(state, "momentum_buffer", value),
-            momentum=group["momentum"],
-            dampening=group["dampening"],
-            nesterov=group["nesterov"],
-            step=1 if first else None,
-            **options,
+        options |= {name: group[name] for name in ("momentum", "dampening", "nesterov")}
+        F.momentum_update(values, grads, velocities, step=step, **options)
+
+    def _update_rows(self, group, step, value, rows, grad_rows, *velocity):
+        if velocity or group["weight_decay"]:
+            raise ValueError("a sparse gradient needs momentum=0 and weight_decay=0: other rows would change as well")
+        F.sparse_sgd_update(value, rows, grad_rows, lr=group["lr"], maximize=group["maximize"])
+
+
+class Adagrad(Optimizer):
+    """Divide the gradient by the root of the sum of its squares: `fastnn.adagrad_update`.
+
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+    lr : float
+    lr_decay : float
+        The learning rate of step t is lr / (1 + (t - 1) * lr_decay).
+    weight_decay : float
+        Sparse gradients want 0.
+    initial_accumulator_value : float
+        What the sums begin with.
+    eps : float
+    maximize : bool
+
+    Examples
+    --------
+    >>> weight = Parameter(np.zeros(2))
+    >>> optimizer = Adagrad([weight], lr=0.1)
+    >>> weight.grad = np.array([5.0, -0.1])
+    >>> optimizer.step()
+    >>> weight.value.round(3)
+    array([-0.1,  0.1])
+    """
+
+    slots = ("sum",)
+
+    def __init__(
+        self,
+        params,
+        lr=1e-2,
+        lr_decay=0.0,
+        weight_decay=0.0,
+        initial_accumulator_value=0.0,
+        eps=1e-10,
+        *,
+        maximize=False,
+    ):
+        super().__init__(
+            params,
+            lr=lr,
+            lr_decay=lr_decay,
+            weight_decay=weight_decay,
+            initial_accumulator_value=initial_accumulator_value,
+            eps=eps,
+            maximize=maximize,
         )
+
+    def _initial(self, group, name):
+        return group["initial_accumulator_value"]
+
+    def _options(self, group, step):
+        lr = group["lr"] / (1 + (step - 1) * group["lr_decay"])
+        return {"lr": lr, "eps": group["eps"], "maximize": group["maximize"]}
+
+    def _update(self, group, step, values, grads, sums):
+        F.adagrad_update(values, grads, sums, weight_decay=group["weight_decay"], **self._options(group, step))
+
+    def _update_rows(self, group, step, value, rows, grad_rows, sum_sq):
+        if group["weight_decay"]:
+            raise ValueError("a sparse gradient needs weight_decay=0: other rows would change as well")
+        F.sparse_adagrad_update(value, rows, grad_rows, sum_sq, **self._options(group, step))
 
 
 class RMSprop(Optimizer):
@@ -207,7 +325,7 @@ class RMSprop(Optimizer):
     Parameters
     ----------
     params : iterable of Parameter, or of dict
-    lr, alpha, eps, weight_decay : float
+    lr, alpha, eps, weight_decay, momentum : float
     centered, maximize : bool
 
     Examples
@@ -220,29 +338,38 @@ class RMSprop(Optimizer):
     array([-0.1,  0.1])
     """
 
-    slots = ("square_avg", "grad_avg")
+    slots = ("square_avg", "grad_avg", "momentum_buffer")
 
-    def __init__(self, params, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, *, centered=False, maximize=False):
+    def __init__(
+        self,
+        params,
+        lr=1e-2,
+        alpha=0.99,
+        eps=1e-8,
+        weight_decay=0.0,
+        momentum=0.0,
+        centered=False,
+        *,
+        maximize=False,
+    ):
         super().__init__(
             params,
-            {
-                "lr": lr,
-                "alpha": alpha,
-                "eps": eps,
-                "weight_decay": weight_decay,
-                "centered": centered,
-                "maximize": maximize,
-            },
+            lr=lr,
+            alpha=alpha,
+            eps=eps,
+            weight_decay=weight_decay,
+            momentum=momentum,
+            centered=centered,
+            maximize=maximize,
         )
 
-    def _update(self, value, grad, state, group):
-        F.rmsprop_update(
-            value,
-            grad,
-            _slot(state, "square_avg", value),
-            grad_avg=_slot(state, "grad_avg", value) if group["centered"] else None,
-            **{name: option for name, option in group.items() if name != "params"},
-        )
+    def _slots(self, group):
+        return "square_avg", *["grad_avg"] * group["centered"], *["momentum_buffer"] * (group["momentum"] > 0)
+
+    def _update(self, group, step, values, grads, squares, *others):
+        argument = {"grad_avg": "grad_avg", "momentum_buffer": "velocity"}
+        arrays = {argument[slot]: several for slot, several in zip(self._slots(group)[1:], others, strict=True)}
+        F.rmsprop_update(values, grads, squares, **arrays, **{k: v for k, v in group.items() if k != "params"})
 
 
 class Adam(Optimizer):
@@ -255,7 +382,11 @@ class Adam(Optimizer):
     betas : pair of float
         Decay of the averages of the gradient and of its square.
     eps, weight_decay : float
+    amsgrad : bool
+        Whether to divide by the root of the largest average of squares there has been.
     maximize : bool
+    decoupled_weight_decay : bool
+        Whether the decay shrinks the weights themselves, as AdamW's does, rather than adding to the gradient.
 
     Examples
     --------
@@ -267,33 +398,50 @@ class Adam(Optimizer):
     array([-0.1,  0.1])
     """
 
-    slots = ("exp_avg", "exp_avg_sq")
-    decoupled = False  # whether the decay shrinks the weights themselves, rather than adding to the gradient
+    slots = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, *, maximize=False):
+    def __init__(
+        self,
+        params,
+        lr=1e-3,
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        weight_decay=0.0,
+        amsgrad=False,
+        *,
+        maximize=False,
+        decoupled_weight_decay=False,
+    ):
         super().__init__(
-            params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "maximize": maximize}
+            params,
+            lr=lr,
+            betas=betas,
+            eps=eps,
+            weight_decay=weight_decay,
+            amsgrad=amsgrad,
+            maximize=maximize,
+            decoupled_weight_decay=decoupled_weight_decay,
         )
 
-    def _check(self, group):
-        super()._check(group)
-        if len(group["betas"]) != 2 or not all(0 <= beta < 1 for beta in group["betas"]):
-            raise ValueError(f"betas is {group['betas']}, expected two numbers from 0 to below 1")
+    def _slots(self, group):
+        return self.slots if group["amsgrad"] else self.slots[:2]
 
-    def _update(self, value, grad, state, group):
+    def _update(self, group, step, values, grads, means, squares, largest=None):
         beta1, beta2 = group["betas"]
         F.adam_update(
-            value,
-            grad,
-            _slot(state, "exp_avg", value),
-            _slot(state, "exp_avg_sq", value),
-            state["step"],
+            values,
+            grads,
+            means,
+            squares,
+            step,
             lr=group["lr"],
             beta1=beta1,
             beta2=beta2,
             eps=group["eps"],
             weight_decay=group["weight_decay"],
-            decoupled=self.decoupled,
+            decoupled=group["decoupled_weight_decay"],
+            amsgrad=group["amsgrad"],
+            v_max=largest,
             maximize=group["maximize"],
         )
 
@@ -301,7 +449,7 @@ class Adam(Optimizer):
 class AdamW(Adam):
     """Adam whose weight decay shrinks the weights themselves (Loshchilov and Hutter, 2019).
 
-    The parameters are Adam's.
+    The parameters are Adam's, but for the last one.
 
     Examples
     --------
@@ -313,25 +461,66 @@ class AdamW(Adam):
     array([0.95, 0.95])
     """
 
-    decoupled = True
+    def __init__(
+        self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, amsgrad=False, *, maximize=False
+    ):
+        options = {"maximize": maximize, "decoupled_weight_decay": True}
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, **options)
 
-    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-2, *, maximize=False):
-        super().__init__(params, lr, betas, eps, weight_decay, maximize=maximize)
 
+class SparseAdam(Optimizer):
+    """Adam for sparse gradients, which touches the rows that have one: `fastnn.sparse_adam_update`.
 
-def _check_limit(name, value):
-    if not value >= 0:
-        raise ValueError(f"{name} is {value}, expected at least 0")
+    Parameters
+    ----------
+    params : iterable of Parameter, or of dict
+        Of embeddings with sparse=True; a dense gradient raises TypeError.
+    lr : float
+    betas : pair of float
+    eps : float
+    maximize : bool
+
+    Examples
+    --------
+    >>> from fastnn import nn
+    >>> table = nn.Embedding(4, 2, sparse=True, rng=0)
+    >>> before = table.weight.value.copy()
+    >>> optimizer = SparseAdam(table.parameters(), lr=0.1)
+    >>> y, back = table.vjp(np.array([3, 1, 3]))
+    >>> back(np.ones_like(y))
+    >>> optimizer.step()
+    >>> (before - table.weight.value).round(3)
+    array([[0. , 0. ],
+           [0.1, 0.1],
+           [0. , 0. ],
+           [0.1, 0.1]], dtype=float32)
+    """
+
+    slots = ("exp_avg", "exp_avg_sq")
+
+    def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, *, maximize=False):
+        super().__init__(params, lr=lr, betas=betas, eps=eps, maximize=maximize)
+
+    def _update(self, group, step, values, grads, means, squares):
+        raise TypeError("SparseAdam takes sparse gradients only; Adam takes dense ones")
+
+    def _update_rows(self, group, step, value, rows, grad_rows, mean, square):
+        beta1, beta2 = group["betas"]
+        options = {name: group[name] for name in ("lr", "eps", "maximize")}
+        F.sparse_adam_update(value, rows, grad_rows, mean, square, step, beta1=beta1, beta2=beta2, **options)
 
 
 def _gradients(params):
-    """Return the gradients that are there."""
-    return [parameter.grad for parameter in params if parameter.grad is not None]
+    """Return the gradients that are there; of sparse ones the values, with those of equal rows summed."""
+    gradients = [parameter.grad for parameter in params if parameter.grad is not None]
+    for gradient in gradients:
+        if isinstance(gradient, SparseGrad):
+            gradient.coalesce()
+    return [gradient.values if isinstance(gradient, SparseGrad) else gradient for gradient in gradients]
 
 
-@np.errstate(all="ignore")
 def clip_grad_norm(params, max_norm):
-    """Scale all gradients together so that their norm is at most `max_norm`: g *= min(1, max_norm / norm).
+    """Scale all gradients together so that their norm is at most `max_norm`: `fastnn.clip_by_global_norm`.
 
     Parameters
     ----------
@@ -351,27 +540,7 @@ def clip_grad_norm(params, max_norm):
     >>> clip_grad_norm([weight], 1.0), weight.grad
     (5.0, array([0.6, 0.8]))
     """
-    _check_limit("max_norm", max_norm)
-    gradients = _gradients(params)
-    norm = math.hypot(*map(_norm, gradients))
-    if max_norm < norm < math.inf:
-        for gradient in gradients:
-            gradient *= max_norm / norm
-    return norm
-
-
-def _norm(gradient):
-    """Return the Euclidean norm of an array, from float64 and scaled if its squares leave the dtype's range."""
-    flat = gradient.ravel(order="K")
-    square = float(flat.dot(flat))
-    if 1e-30 < square < math.inf:
-        return math.sqrt(square)
-    flat = flat.astype(np.float64)
-    largest = float(abs(flat).max(initial=0))
-    if not 0 < largest < math.inf:
-        return largest
-    flat /= largest
-    return largest * math.sqrt(flat.dot(flat))
+    return F.clip_by_global_norm(_gradients(params), max_norm)
 
 
 def clip_grad_value(params, clip_value):
@@ -385,6 +554,6 @@ def clip_grad_value(params, clip_value):
     >>> weight.grad
     array([ 1. , -0.5])
     """
-    _check_limit("clip_value", clip_value)
+    check_limit("clip_value", clip_value)
     for gradient in _gradients(params):
         gradient.clip(-clip_value, clip_value, out=gradient)

@@ -21,8 +21,11 @@ cdef extern from "fastnn.h" nogil:
         FNN_momentum_update
         FNN_adagrad_update
         FNN_rmsprop_update
+        FNN_rmsprop_momentum_update
         FNN_centered_rmsprop_update
+        FNN_centered_rmsprop_momentum_update
         FNN_adam_update
+        FNN_amsgrad_update
         FNN_N_UPDATES
         FNN_MAX_STATE
     ctypedef struct fnn_hyper:
@@ -36,6 +39,7 @@ cdef extern from "fastnn.h" nogil:
         double gain2
         double eps
         double eps_inside
+        double momentum
         double nesterov
         double first
     ctypedef struct fnn_targets:
@@ -113,12 +117,16 @@ cdef extern from "fastnn.h" nogil:
             void *, const void *, const Py_ssize_t *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*keep_max)(void *, int32_t *, const void *, int32_t, Py_ssize_t) noexcept nogil
         void (*largest)(void *, int32_t *, const void *, Py_ssize_t) noexcept nogil
+        double (*squared_norm)(const void *, Py_ssize_t) noexcept nogil
+        void (*scale)(void *, double, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_kernels:
         const char *isa
         fnn_real f32
         fnn_real f64
         void (*from_half)(float *, const uint16_t *, Py_ssize_t) noexcept nogil
         void (*to_half)(uint16_t *, const float *, Py_ssize_t) noexcept nogil
+        void (*gather)(void *, const void *, const int64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        int (*outside)(const int64_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
     Py_ssize_t fnn_pack_workspace(Py_ssize_t, Py_ssize_t)
     ctypedef void fnn_task(void *, Py_ssize_t) noexcept nogil
     void fnn_parallel(fnn_task *, void *, Py_ssize_t)

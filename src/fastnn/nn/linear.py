@@ -9,9 +9,6 @@ from fastnn.nn.module import Module, Parameter, complaint, positive, real_array,
 __all__ = ["Linear"]
 
 
-quiet = np.errstate(all="ignore")
-
-
 @lru_cache(maxsize=16)
 def _ones(n, dtype):
     return np.ones(n, dtype)
@@ -64,7 +61,7 @@ class Linear(Module):
         rows, columns = shapes["weight"]
         return {"in_features": columns, "out_features": rows, "bias": "bias" in shapes}
 
-    @quiet
+    @np.errstate(all="ignore")
     def _forward(self, x):
         """Return y, and x as rows of the weight's dtype."""
         weight = self.weight.value
@@ -84,21 +81,23 @@ class Linear(Module):
 
     def vjp(self, x, *, training=True):
         y, rows = self._forward(x)
-        shape, integers = y.shape, np.asarray(x).dtype.kind != "f"
+        shape, weight, bias = y.shape, self.weight, self.bias
+        integers = rows is not x and np.asarray(x).dtype.kind != "f"
 
-        @quiet
+        @np.errstate(all="ignore")
         def back(dy):
-            dy = np.asarray(dy, rows.dtype)
+            if type(dy) is not np.ndarray or dy.dtype != rows.dtype:
+                dy = np.asarray(dy, rows.dtype)
             if dy.shape != shape:
                 raise complaint(self, f"dy has shape {dy.shape}, expected {shape}")
             if len(shape) != 2:
-                dy = dy.reshape(-1, self.out_features)
-            self.weight.accumulate(dy.T.dot(rows))
-            if self.bias is not None:
-                self.bias.accumulate(_ones(len(dy), dy.dtype).dot(dy))
+                dy = dy.reshape(-1, shape[-1])
+            weight.accumulate(dy.T.dot(rows))
+            if bias is not None:
+                bias.accumulate(_ones(len(dy), dy.dtype).dot(dy))
             if integers:
                 return None
-            dx = dy.dot(self.weight.value)
-            return dx if len(shape) == 2 else dx.reshape(*shape[:-1], self.in_features)
+            dx = dy.dot(weight.value)
+            return dx if len(shape) == 2 else dx.reshape(*shape[:-1], dx.shape[1])
 
         return y, back

@@ -15,7 +15,9 @@ import sys
 
 import numpy as np
 
-__all__ = ["Buffer", "Module", "Parameter"]
+from fastnn._backend import functions as F
+
+__all__ = ["Buffer", "Module", "Parameter", "SparseGrad"]
 
 _classes = {}
 
@@ -58,8 +60,62 @@ class Parameter:
         """Add a gradient to `grad`. The first one becomes `grad` itself, so it must be the caller's to give away."""
         if self.grad is None:
             self.grad = gradient
+        elif isinstance(gradient, SparseGrad) and not isinstance(self.grad, SparseGrad):
+            gradient.add_to(self.grad)
         else:
-            self.grad += gradient
+            with np.errstate(all="ignore"):
+                self.grad += gradient
+
+
+class SparseGrad:
+    """The gradient of a matrix of which few rows were used: `values[i]` is that of row `rows[i]`, 0 that of others.
+
+    A row may be there several times; its gradient is the sum. Optimisers that know it touch no other row.
+
+    Parameters
+    ----------
+    rows : ndarray of int64 (n,)
+    values : ndarray (n, dim)
+
+    Examples
+    --------
+    >>> grad = SparseGrad(np.array([2, 0, 2]), np.array([[1.0], [2.0], [3.0]]))
+    >>> grad
+    SparseGrad((3, 1), float64)
+    >>> grad.coalesce()
+    >>> grad.rows, grad.values.ravel()
+    (array([2, 0]), array([4., 2.]))
+    >>> grad.to_dense(4).ravel()
+    array([2., 0., 4., 0.])
+    """
+
+    __slots__ = ("rows", "values")
+
+    def __init__(self, rows, values):
+        self.rows, self.values = rows, values
+
+    def __repr__(self):
+        return f"SparseGrad({self.values.shape}, {self.values.dtype})"
+
+    def __iadd__(self, other):
+        """Take in the rows of another one; with a dense gradient the sum is dense."""
+        if not isinstance(other, SparseGrad):
+            return self.add_to(other)
+        self.rows = np.concatenate([self.rows, other.rows])
+        self.values = np.concatenate([self.values, other.values])
+        return self
+
+    def coalesce(self):
+        """Sum the values of equal rows, after which each row is there once."""
+        self.rows, self.values = F.coalesce(self.rows, self.values)
+
+    def add_to(self, gradient):
+        """Add this to a dense gradient, in place, and return that."""
+        return F.embedding_lookup_backward(self.values, self.rows, len(gradient), add_to=gradient)
+
+    def to_dense(self, num_embeddings):
+        """Return the whole matrix."""
+        return F.embedding_lookup_backward(self.values, self.rows, num_embeddings)
 
 
 class Buffer:

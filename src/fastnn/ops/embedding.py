@@ -4,13 +4,14 @@ import operator
 
 import numpy as np
 
-from fastnn._checks import as_float, check_out, check_shape, row_indices, working
+from fastnn._checks import as_float, check_out, check_rows_of_values, check_shape, row_indices, working
 from fastnn._kernels import embedding as kernels
 from fastnn.ops._arrays import by_dtype, dense
 
-__all__ = ["embedding_lookup", "embedding_lookup_backward"]
+__all__ = ["coalesce", "embedding_lookup", "embedding_lookup_backward"]
 
 _BACKWARD = by_dtype(kernels.embedding_lookup_backward)
+_COALESCE = by_dtype(kernels.coalesce)
 
 
 def _flat(indices, rows):
@@ -136,3 +137,48 @@ def embedding_lookup_backward(dy, indices, num_embeddings, *, add_to=None):
     if grad is not add_to:
         add_to[...] = grad
     return add_to
+
+
+@np.errstate(all="ignore")
+def coalesce(rows, values):
+    """Sum the values of equal rows, as in a gradient of an embedding that is kept as (rows, values).
+
+    Parameters
+    ----------
+    rows : array_like of integers (n,)
+        From 0 on.
+    values : array_like (n, dim)
+
+    Returns
+    -------
+    rows : ndarray of int64 (k,)
+        The distinct rows, in the order in which they first appear.
+    values : ndarray (k, dim)
+        For each the sum of its values, added one after the other, of the dtype of `values`; float64 for integers.
+
+    Raises
+    ------
+    IndexError
+        If a row is negative.
+    TypeError
+        If rows are not integers, or values are complex or objects.
+    ValueError
+        If a shape does not fit.
+
+    Notes
+    -----
+    As `torch.Tensor.coalesce`, but for the order. Takes time in proportion to n, by a hash table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> rows, values = fastnn.coalesce([7, 2, 7], [[1.0], [2.0], [3.0]])
+    >>> rows, values.ravel()
+    (array([7, 2]), array([4., 2.]))
+    """
+    rows, values = check_rows_of_values(rows, values)
+    kind = working(values.dtype)
+    distinct, sums = np.empty(len(rows), np.int64), np.empty(values.shape, kind)
+    count = _COALESCE[kind](distinct, sums, dense(rows), dense(values.astype(kind, copy=False)))
+    return distinct[:count], sums[:count].astype(values.dtype, copy=False)

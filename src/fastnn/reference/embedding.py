@@ -4,9 +4,9 @@ import operator
 
 import numpy as np
 
-from fastnn._checks import as_float, check_out, check_shape, row_indices, working
+from fastnn._checks import as_float, check_out, check_rows_of_values, check_shape, row_indices, working
 
-__all__ = ["embedding_lookup", "embedding_lookup_backward"]
+__all__ = ["coalesce", "embedding_lookup", "embedding_lookup_backward"]
 
 
 def embedding_lookup(weight, indices):
@@ -39,3 +39,14 @@ def embedding_lookup_backward(dy, indices, num_embeddings, *, add_to=None):
         return gradient.astype(dy.dtype, copy=False)
     add_to[...] = gradient
     return add_to
+
+
+@np.errstate(all="ignore")
+def coalesce(rows, values):
+    """Return the distinct rows in the order in which they appear, and the sums of their values."""
+    rows, values = check_rows_of_values(rows, values)
+    distinct, first, number = np.unique(rows, return_index=True, return_inverse=True)
+    order = first.argsort()
+    sums = np.zeros((len(distinct), values.shape[1]), working(values.dtype))
+    np.add.at(sums, order.argsort()[number], values.astype(sums.dtype))
+    return distinct[order], sums.astype(values.dtype, copy=False)
