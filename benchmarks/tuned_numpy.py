@@ -866,6 +866,104 @@ def rnn_step_training(x, h, w_ih, w_hh, b_ih, b_hh, dy):
     return run
 
 
+# --- attention: products of whole batches, one a sequence, which BLAS does as the arrays lie ---
+
+
+class Weights:
+    """The softmax of scores (B, T, S) in place, what it weights, and the gradient of the scores."""
+
+    def __init__(self, query, keys):
+        steps, batch, _ = query.shape
+        self.scores, self.d = np.empty((2, batch, steps, len(keys)), query.dtype)
+        self.column = np.empty((batch, steps, 1), query.dtype)
+        self.total, self.ones = self.column[:, :, 0].reshape(-1), np.ones(len(keys), query.dtype)
+        self.sums, self.rows = self.column[:, :, 0], self.scores.reshape(-1, len(keys))
+        self.context, self.values = np.empty((batch, steps, keys.shape[2]), keys.dtype), keys.swapaxes(0, 1)
+
+    def finish(self):
+        subtract(self.scores, np.maximum.reduce(self.scores, 2, None, self.column, True), self.scores)
+        np.dot(exp(self.scores, self.scores).reshape(self.rows.shape), self.ones, self.total)
+        divide(self.scores, self.column, self.scores)
+        np.matmul(self.scores, self.values, self.context)
+        return self.context.swapaxes(0, 1), self.scores.swapaxes(0, 1)
+
+    def backward(self, dcontext):
+        dcontext = dcontext.swapaxes(0, 1)
+        dvalues = np.matmul(self.scores.swapaxes(1, 2), dcontext)
+        np.matmul(dcontext, self.values.swapaxes(1, 2), self.d)
+        np.vecdot(self.scores, self.d, self.sums)
+        multiply(subtract(self.d, self.column, self.d), self.scores, self.d)
+        return dvalues.swapaxes(0, 1)
+
+
+def attention_scaled_dot(query, keys, dcontext):
+    """Return the calls of the forward and the backward pass."""
+    at, (scale,) = Weights(query, keys), constants(query, query.shape[2] ** -0.5)
+    scaled, dquery = np.empty_like(query), np.empty_like(at.context)
+
+    def forward():
+        multiply(query, scale, scaled)
+        np.matmul(scaled.swapaxes(0, 1), keys.transpose(1, 2, 0), at.scores)
+        return at.finish()
+
+    def backward():
+        dvalues = at.backward(dcontext)
+        np.matmul(at.d, at.values, dquery)
+        dkeys = np.matmul(at.d.swapaxes(1, 2), scaled.swapaxes(0, 1))
+        return {
+            "query": multiply(dquery, scale, dquery).swapaxes(0, 1),
+            "keys": dkeys.swapaxes(0, 1),
+            "values": dvalues,
+        }
+
+    return forward, backward
+
+
+def attention_additive(query, keys, dcontext, v):
+    """Query by query, keeping every tanh for the way back."""
+    at, (one,) = Weights(query, keys), constants(query, 1)
+    hidden, work = np.empty((len(query), *keys.shape), keys.dtype), np.empty_like(keys)
+    flat = hidden.reshape(len(query), -1, len(v))
+    dquery, dkeys, ds = np.empty_like(query), np.empty_like(keys), np.empty(keys.shape[:2], keys.dtype)
+
+    def forward():
+        for t, (q, h) in enumerate(zip(query, hidden, strict=True)):
+            np.tanh(add(keys, q, h), h)
+            at.scores[:, t] = np.dot(flat[t], v).reshape(keys.shape[:2]).T
+        return at.finish()
+
+    def backward():
+        dvalues, dv = at.backward(dcontext), np.zeros_like(v)
+        dkeys.fill(0)
+        for t, h in enumerate(hidden):
+            copyto(ds, at.d[:, t].T)
+            add(dv, np.dot(ds.reshape(-1), flat[t]), dv)
+            multiply(subtract(one, square(h, work), work), ds[:, :, None], work)
+            add(dkeys, work, dkeys)
+            multiply(np.add.reduce(work, 0, None, dquery[t]), v, dquery[t])
+        return {"query": dquery, "keys": multiply(dkeys, v, dkeys), "values": dvalues, "v": dv}
+
+    return forward, backward
+
+
+def attention_forward_scaled_dot(query, keys, dcontext, v):
+    return attention_scaled_dot(query, keys, dcontext)[0]
+
+
+def attention_training_scaled_dot(query, keys, dcontext, v):
+    forward, backward = attention_scaled_dot(query, keys, dcontext)
+    return lambda: (forward()[0], backward())
+
+
+def attention_forward_additive(query, keys, dcontext, v):
+    return attention_additive(query, keys, dcontext, v)[0]
+
+
+def attention_training_additive(query, keys, dcontext, v):
+    forward, backward = attention_additive(query, keys, dcontext, v)
+    return lambda: (forward()[0], backward())
+
+
 # --- embedding ---------------------------------------------------------------------------
 
 

@@ -10,3 +10,4 @@ FNN_ACTIVATIONS(KERNELS)
 #include "vectors.h"
 #include "normalization.h"
 #include "convolution.h"
+#include "attention.h"

@@ -152,6 +152,13 @@ typedef struct {
     /* updates.h: the sum of squares, in float64; out *= factor */
     double (*squared_norm)(const void *in, ptrdiff_t n);
     void (*scale)(void *out, double factor, ptrdiff_t n);
+    /* attention.h: one query, and keys or values whose rows lie `step` numbers apart */
+    void (*weighted_rows)(void *out, const void *weights, const void *x, ptrdiff_t rows, ptrdiff_t step, ptrdiff_t n);
+    void (*additive_scores)(void *scores, const void *query, const void *v, const void *keys, ptrdiff_t rows,
+                            ptrdiff_t step, ptrdiff_t n);
+    void (*additive_backward)(void *dquery, void *dkeys, void *dv, const void *dscores, const void *query,
+                              const void *v, const void *keys, ptrdiff_t rows, ptrdiff_t dstep, ptrdiff_t step,
+                              ptrdiff_t n);
 } fnn_real;
 
 typedef struct {

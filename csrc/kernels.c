@@ -108,6 +108,9 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .largest = largest_##sfx,                               \
         .squared_norm = squared_norm_##sfx,                     \
         .scale = scale_##sfx,                                   \
+        .weighted_rows = weighted_rows_##sfx,                   \
+        .additive_scores = additive_scores_##sfx,               \
+        .additive_backward = additive_backward_##sfx,           \
     }
 
 const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {

@@ -203,6 +203,25 @@ def recurrent_cell(cell, gates, state):
     yield f"{cell}_backward", sequence, of_sequence, check
 
 
+def attention():
+    operands = {"query": (4, 3, 5), "keys": (6, 3, 2), "values": (6, 3, 4), "w_query": (7, 5), "w_keys": (7, 2)}
+    operands |= {"v": (7,), "bias": (7,)}
+    *arrays, dcontext, dweights = normal(*operands.values(), (4, 3, 4), (4, 3, 6))
+
+    def run(F, *arrays):
+        given = dict(zip(operands, arrays, strict=True))
+        *results, cache = F.attention_forward(**given, score="additive", lengths=[6, 0, 2])
+        gradients = F.attention_backward(*(cast(d, results[0].dtype) for d in (dcontext, dweights)), cache)
+        return *results, gradients
+
+    def check(*arrays):
+        context, weights, gradients = run(fastnn, *arrays)
+        return (dcontext * context).sum() + (dweights * weights).sum(), tuple(gradients.values())
+
+    yield "attention_forward", run, arrays, (check, arrays)
+    yield "attention_backward", run, arrays, (check, arrays)
+
+
 def embedding():
     weight, dy, indices = *normal((4, 3), (2, 5, 3)), np.array([[0, 1, 1, 3, 0], [3, 3, 0, 1, 1]])
     value = lambda F, weight: F.embedding_lookup(weight, indices)
@@ -270,7 +289,17 @@ def regularization():
     yield "dropout_backward", lambda F, dy: F.dropout_backward(dy, mask, 0.5), [dy], check
 
 
-FAMILY_CASES = (activations, losses, updates, recurrent, embedding, convolution, normalization, regularization)
+FAMILY_CASES = (
+    activations,
+    losses,
+    updates,
+    recurrent,
+    attention,
+    embedding,
+    convolution,
+    normalization,
+    regularization,
+)
 CASES = [case for cases in FAMILY_CASES for case in cases()]
 GRADIENTS = [(name, *check) for name, _, _, check in CASES if check]
 

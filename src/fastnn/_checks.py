@@ -357,3 +357,42 @@ def channel_operands(x, running_mean, running_var, weight, bias, training, momen
             running[name] = as_float(value, name).astype(np.float64)
             check_shape(running[name], channels, name)
     return x, *running.values(), weight, bias, dtype
+
+
+SCORES = ("dot", "scaled_dot", "general", "additive")
+
+
+def attention_operands(score, lengths, **arrays):
+    """Return the arguments of `attention_forward` in the dtype to compute in, the lengths, and the result's dtype.
+
+    query is (B, Q) or (T, B, Q), keys (S, B, K), values (S, B, V), w_query (A, Q), w_keys (A, K), v and bias (A,); for
+    the general score A is Q, and without its matrix query or keys have A features already.
+    """
+    check_choice(score, SCORES, "score")
+    taken = {"general": ("w_keys",), "additive": ("w_query", "w_keys", "v", "bias")}.get(score, ())
+    needed = {"general": "w_keys", "additive": "v"}.get(score)
+    for name in ("w_query", "w_keys", "v", "bias"):
+        if arrays[name] is not None and name not in taken:
+            raise ValueError(f"{name} is given, but score={score!r} has no use for it")
+        if arrays[name] is None and name == needed:
+            raise ValueError(f"{name} is None, expected an array with score={score!r}")
+    converted, dtype = as_floats(**arrays)
+    arrays = dict(zip(arrays, converted, strict=True))
+    query, keys, values = arrays["query"], arrays["keys"], arrays["values"]
+    if query.ndim not in (2, 3):
+        raise ValueError(f"query has shape {query.shape}, expected (B, Q) for one step or (T, B, Q) for a sequence")
+    batch, features = query.shape[-2:]
+    if keys.ndim != 3 or keys.shape[1] != batch:
+        raise ValueError(f"keys have shape {keys.shape}, expected (S, {batch}, K)")
+    if values.ndim != 3 or values.shape[:2] != keys.shape[:2]:
+        raise ValueError(f"values have shape {values.shape}, expected ({len(keys)}, {batch}, V)")
+    size = arrays["v"].size if score == "additive" else features
+    shapes = {"w_query": (size, features), "w_keys": (size, keys.shape[2]), "v": (size,), "bias": (size,)}
+    for name, shape in shapes.items():
+        if arrays[name] is not None:
+            check_shape(arrays[name], shape, name)
+    if arrays["w_query"] is None and features != size:
+        raise ValueError(f"query has shape {query.shape}, expected {size} features")
+    if arrays["w_keys"] is None and keys.shape[2] != size:
+        raise ValueError(f"keys have shape {keys.shape}, expected {size} features")
+    return arrays, check_lengths(lengths, len(keys), batch, "keys"), dtype

@@ -330,6 +330,36 @@ def _embedding():
         yield Row("embedding", "coalesce", "float32", size, statement, "rows, sums", draw, copy)
 
 
+ATTENTION_SHAPES = ((1, 64, 30, 256), (50, 64, 50, 64))  # queries, batch, length of the source, features
+
+
+def _attention():
+    for score in ("scaled_dot", "additive"):
+        for shape in ATTENTION_SHAPES:
+            yield from _attended(score, *shape)
+
+
+def _attended(score, queries, batch, source, features):
+    v = "v=v, " if score == "additive" else ""
+    forward = f"context, weights, cache = F.attention_forward(query, keys, keys, {v}score={score!r})"
+    back = "gradients = F.attention_backward(dcontext, None, cache)"
+
+    def draw():
+        rng = np.random.default_rng(0)
+        shapes = (queries, batch, features), (source, batch, features), (queries, batch, features), (features,)
+        query, keys, dcontext, v = (rng.standard_normal(shape, "f") for shape in shapes)
+        return {"query": query, "keys": keys, "dcontext": dcontext, "v": v}
+
+    # a tanh is counted as sixteen multiply-adds
+    products = queries * batch * source * features * (16 if v else 1)
+    size = "x".join(map(str, (queries, batch, source, features)))
+    for name, statement, results, passes in (
+        ("attention_forward", forward, "context, weights", 2),
+        ("attention_training", f"{forward}; {back}", "context, gradients", 6),
+    ):
+        yield Row("attention", f"{name}_{score}", "float32", size, statement, results, draw, products=passes * products)
+
+
 ROW_SHAPES = ((64, 64), (512, 768))
 CHANNEL_SHAPES = ((128, 256), (32, 64, 14, 14))
 
@@ -426,6 +456,7 @@ _ROWS = {
     "losses": _losses,
     "updates": _updates,
     "recurrent": _recurrent,
+    "attention": _attention,
     "embedding": _embedding,
     "normalization": _normalization,
     "convolution": _convolution,

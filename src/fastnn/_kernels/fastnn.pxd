@@ -119,6 +119,13 @@ cdef extern from "fastnn.h" nogil:
         void (*largest)(void *, int32_t *, const void *, Py_ssize_t) noexcept nogil
         double (*squared_norm)(const void *, Py_ssize_t) noexcept nogil
         void (*scale)(void *, double, Py_ssize_t) noexcept nogil
+        void (*weighted_rows)(
+            void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*additive_scores)(
+            void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*additive_backward)(
+            void *, void *, void *, const void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_kernels:
         const char *isa
         fnn_real f32

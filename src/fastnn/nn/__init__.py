@@ -1,7 +1,18 @@
 """Layers: `y = layer(x)` for inference, `y, back = layer.vjp(x)` and `dx = back(dy)` for training."""
 
-from fastnn.nn import activations, containers, convolution, embedding, linear, module, normalization, recurrent
+from fastnn.nn import (
+    activations,
+    attention,
+    containers,
+    convolution,
+    embedding,
+    linear,
+    module,
+    normalization,
+    recurrent,
+)
 from fastnn.nn.activations import *
+from fastnn.nn.attention import *
 from fastnn.nn.containers import *
 from fastnn.nn.convolution import *
 from fastnn.nn.embedding import *
@@ -12,6 +23,7 @@ from fastnn.nn.recurrent import *
 
 __all__ = [
     *activations.__all__,
+    *attention.__all__,
     *containers.__all__,
     *convolution.__all__,
     *embedding.__all__,

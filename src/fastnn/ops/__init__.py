@@ -1,7 +1,18 @@
 """The compiled functions: dtype, axis, `out` and documentation around the kernels."""
 
-from fastnn.ops import activations, convolution, embedding, losses, normalization, recurrent, regularization, updates
+from fastnn.ops import (
+    activations,
+    attention,
+    convolution,
+    embedding,
+    losses,
+    normalization,
+    recurrent,
+    regularization,
+    updates,
+)
 from fastnn.ops.activations import *
+from fastnn.ops.attention import *
 from fastnn.ops.convolution import *
 from fastnn.ops.embedding import *
 from fastnn.ops.losses import *
@@ -12,6 +23,7 @@ from fastnn.ops.updates import *
 
 __all__ = [
     *activations.__all__,
+    *attention.__all__,
     *convolution.__all__,
     *embedding.__all__,
     *losses.__all__,

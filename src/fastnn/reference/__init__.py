@@ -2,6 +2,7 @@
 
 from fastnn.reference import (
     activations,
+    attention,
     convolution,
     embedding,
     losses,
@@ -11,6 +12,7 @@ from fastnn.reference import (
     updates,
 )
 from fastnn.reference.activations import *
+from fastnn.reference.attention import *
 from fastnn.reference.convolution import *
 from fastnn.reference.embedding import *
 from fastnn.reference.losses import *
@@ -21,6 +23,7 @@ from fastnn.reference.updates import *
 
 __all__ = [
     *activations.__all__,
+    *attention.__all__,
     *convolution.__all__,
     *embedding.__all__,
     *losses.__all__,

@@ -1,0 +1,268 @@
+# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
+"""Attention over typed memoryviews: query (T, B, Q), keys (S, B, K), values (S, B, V), time first.
+
+a) Each sequence of the batch is a task. It works on the first `length` keys and values alone: what stands after them
+   is never read, and costs nothing.
+b) The scores, -inf past the lengths, go through the softmax all at once: there they become 0, and so does a row that
+   is wholly -inf.
+c) From FEW queries on the products are those of matrices; fewer take the keys and values as they lie.
+d) With v the score is additive; query and keys are then the projected ones.
+"""
+from cython cimport floating
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+
+from fastnn._kernels.cpu cimport active, parallel
+from fastnn._kernels.fastnn cimport FNN_softmax, FNN_softmax_backward, fnn_real, fnn_task
+
+cdef enum:
+    FEW = 4
+    PARALLEL = 1 << 23  # multiply-adds from which on waking a thread pays
+    TANH = 16           # of them for a term of an additive score
+    SOFTMAX = 64        # and for one of a softmax
+
+cdef struct rows:  # at [t, b] n numbers in a row
+    char *at
+    Py_ssize_t step, batch, n  # how many numbers lead to the next t, to the next b
+
+cdef struct job:
+    const fnn_real *table
+    Py_ssize_t unit, targets, sources, batch
+    const int64_t *lengths
+    double scale
+    const char *v
+    char *dv
+    char *zeros
+    char *turned
+    rows query, keys, values, context, weights, dscores, dquery, dkeys, dvalues, dcontext
+
+
+cdef rows rows_of(str name, const floating[:, :, :] x, Py_ssize_t steps, Py_ssize_t batch, Py_ssize_t n) except *:
+    """Check the shape, -1 being any, and that the last axis lies densely."""
+    cdef rows r
+    cdef Py_ssize_t unit = sizeof(floating)
+    if x.shape[0] != steps or x.shape[1] != batch or x.shape[2] != n:
+        raise ValueError(f"{name} has shape {tuple(x.shape)[:3]}, expected {(steps, batch, n)}")
+    if n > 1 and x.strides[2] != unit or x.strides[0] % unit or x.strides[1] % unit:
+        raise ValueError(f"{name} does not lie densely along its last axis")
+    r.at, r.step, r.batch, r.n = <char *>&x[0, 0, 0], x.strides[0] // unit, x.strides[1] // unit, n
+    return r
+
+
+cdef inline char *row(const job *j, const rows *x, Py_ssize_t t, Py_ssize_t b) noexcept nogil:
+    return x.at + (t * x.step + b * x.batch) * j.unit
+
+
+cdef inline void scale_row(const job *j, char *x, Py_ssize_t n, double scale) noexcept nogil:
+    cdef Py_ssize_t k
+    if scale == 1:
+        return
+    if j.unit == sizeof(float):
+        for k in range(n):
+            (<float *>x)[k] *= <float>scale
+    else:
+        for k in range(n):
+            (<double *>x)[k] *= scale
+
+
+cdef inline void fill_row(const job *j, char *x, Py_ssize_t start, Py_ssize_t end, double value) noexcept nogil:
+    cdef Py_ssize_t k
+    for k in range(start, end):
+        if j.unit == sizeof(float):
+            (<float *>x)[k] = <float>value
+        else:
+            (<double *>x)[k] = value
+
+
+# --- the three products of a sequence: n is its length ---------------------------------------------------------------
+cdef void add_dots(const job *j, const rows *out, const rows *left, const rows *right, Py_ssize_t b,
+                   Py_ssize_t n) noexcept nogil:
+    """out[t, s] += left[t] @ right[s]"""
+    cdef char *to = row(j, out, 0, b)
+    cdef Py_ssize_t t
+    if j.targets >= FEW:
+        j.table.matmul(to, to, row(j, left, 0, b), row(j, right, 0, b), j.targets, n, left.n, out.step, out.step,
+                       left.step, 1, right.step)
+        return
+    for t in range(j.targets):
+        j.table.matvec(row(j, out, t, b), row(j, right, 0, b), row(j, left, t, b), n, left.n, right.step)
+
+
+cdef void mix(const job *j, const rows *out, const rows *left, const rows *right, Py_ssize_t b,
+              Py_ssize_t n) noexcept nogil:
+    """out[t] = sum(left[t, s] * right[s])"""
+    cdef Py_ssize_t t
+    if j.targets >= FEW:
+        j.table.matmul(row(j, out, 0, b), j.zeros, row(j, left, 0, b), row(j, right, 0, b), j.targets, right.n, n,
+                       out.step, 0, left.step, right.step, 1)
+        return
+    for t in range(j.targets):
+        j.table.weighted_rows(row(j, out, t, b), row(j, left, t, b), row(j, right, 0, b), n, right.step, right.n)
+
+
+cdef void mix_back(const job *j, const rows *out, const rows *left, const rows *right, Py_ssize_t b,
+                   Py_ssize_t n) noexcept nogil:
+    """out[s] = sum(left[t, s] * right[t]), and 0 past the length"""
+    cdef char *turned = row(j, left, 0, b)
+    cdef Py_ssize_t s, targets = j.targets
+    if targets > 1:
+        turned = j.turned + b * targets * j.sources * j.unit
+        j.table.transpose(turned, row(j, left, 0, b), targets, n, targets, left.step)
+    if targets >= FEW:
+        j.table.matmul(row(j, out, 0, b), j.zeros, turned, row(j, right, 0, b), n, right.n, targets, out.step, 0,
+                       targets, right.step, 1)
+    else:
+        for s in range(n):
+            j.table.weighted_rows(row(j, out, s, b), turned + s * targets * j.unit, row(j, right, 0, b), targets,
+                                  right.step, right.n)
+    for s in range(n, j.sources):
+        memset(row(j, out, s, b), 0, out.n * j.unit)
+
+
+# --- the tasks -------------------------------------------------------------------------------------------------------
+cdef void score(void *context, Py_ssize_t b) noexcept nogil:
+    cdef const job *j = <const job *>context
+    cdef Py_ssize_t n = j.lengths[b], t
+    cdef char *to
+    if j.v == NULL:
+        for t in range(j.targets):
+            memset(row(j, &j.weights, t, b), 0, n * j.unit)
+        add_dots(j, &j.weights, &j.query, &j.keys, b, n)
+    for t in range(j.targets):
+        to = row(j, &j.weights, t, b)
+        if j.v != NULL:
+            j.table.additive_scores(to, row(j, &j.query, t, b), j.v, row(j, &j.keys, 0, b), n, j.keys.step, j.keys.n)
+        scale_row(j, to, n, j.scale)
+        fill_row(j, to, n, j.sources, -INFINITY)
+
+
+cdef void softmax(void *context, Py_ssize_t t) noexcept nogil:
+    cdef const job *j = <const job *>context
+    cdef const void *inputs[1]
+    inputs[0] = row(j, &j.weights, t, 0)
+    if j.sources:
+        j.table.rows[FNN_softmax](<void *>inputs[0], inputs, j.batch, j.sources)
+
+
+cdef void summarize(void *context, Py_ssize_t b) noexcept nogil:
+    cdef const job *j = <const job *>context
+    mix(j, &j.context, &j.weights, &j.values, b, j.lengths[b])
+
+
+cdef void weights_backward(void *context, Py_ssize_t b) noexcept nogil:
+    cdef const job *j = <const job *>context
+    cdef Py_ssize_t t
+    add_dots(j, &j.dscores, &j.dcontext, &j.values, b, j.lengths[b])
+    for t in range(j.targets):
+        fill_row(j, row(j, &j.dscores, t, b), j.lengths[b], j.sources, 0)
+    mix_back(j, &j.dvalues, &j.weights, &j.dcontext, b, j.lengths[b])
+
+
+cdef void softmax_backward(void *context, Py_ssize_t t) noexcept nogil:
+    cdef const job *j = <const job *>context
+    cdef const void *inputs[2]
+    inputs[0], inputs[1] = row(j, &j.dscores, t, 0), row(j, &j.weights, t, 0)
+    if j.sources:
+        j.table.rows[FNN_softmax_backward](<void *>inputs[0], inputs, j.batch, j.sources)
+
+
+cdef void scores_backward(void *context, Py_ssize_t b) noexcept nogil:
+    cdef const job *j = <const job *>context
+    cdef Py_ssize_t n = j.lengths[b], t, s
+    for t in range(j.targets):
+        scale_row(j, row(j, &j.dscores, t, b), n, j.scale)
+    if j.v == NULL:
+        mix(j, &j.dquery, &j.dscores, &j.keys, b, n)
+        mix_back(j, &j.dkeys, &j.dscores, &j.query, b, n)
+        return
+    for s in range(j.sources):
+        memset(row(j, &j.dkeys, s, b), 0, j.dkeys.n * j.unit)
+    for t in range(j.targets):
+        j.table.additive_backward(
+            row(j, &j.dquery, t, b), row(j, &j.dkeys, 0, b), j.dv + b * j.keys.n * j.unit, row(j, &j.dscores, t, b),
+            row(j, &j.query, t, b), j.v, row(j, &j.keys, 0, b), n, j.dkeys.step, j.keys.step, j.keys.n)
+
+
+cdef void run(fnn_task *task, job *j, Py_ssize_t items, Py_ssize_t work) noexcept nogil:
+    """Run the items, which take `work` multiply-adds a pair of target and source."""
+    cdef Py_ssize_t item
+    if j.targets * j.sources * j.batch * work >= PARALLEL:
+        parallel(task, j, items)
+    else:
+        for item in range(items):
+            task(j, item)
+
+
+cdef job plan(const floating[:, :, :] query, const floating[:, :, :] keys, const floating[:, :, :] values,
+              const floating[:, :, ::1] weights, const int64_t[::1] lengths, double scale,
+              const floating[::1] v) except *:
+    cdef job j
+    cdef Py_ssize_t b
+    j.table = &active[0].f32 if floating is float else &active[0].f64
+    j.unit, j.targets, j.batch, j.sources = sizeof(floating), query.shape[0], query.shape[1], keys.shape[0]
+    j.query = rows_of[floating]("query", query, j.targets, j.batch, query.shape[2])
+    j.keys = rows_of[floating]("keys", keys, j.sources, j.batch, query.shape[2])
+    j.values = rows_of[floating]("values", values, j.sources, j.batch, values.shape[2])
+    j.weights = rows_of[floating]("weights", weights, j.targets, j.batch, j.sources)
+    if v is not None and v.shape[0] != query.shape[2]:
+        raise ValueError(f"v has length {v.shape[0]}, expected {query.shape[2]}")
+    if lengths.shape[0] != j.batch:
+        raise ValueError(f"lengths have length {lengths.shape[0]}, expected {j.batch}")
+    for b in range(j.batch):
+        if not 0 <= lengths[b] <= j.sources:
+            raise ValueError(f"lengths hold {lengths[b]}, expected numbers from 0 to {j.sources}")
+    j.lengths, j.scale = &lengths[0], scale
+    j.v = NULL if v is None else <const char *>&v[0]
+    return j
+
+
+def attention_forward(
+    floating[:, :, ::1] context, floating[:, :, ::1] weights, const floating[:, :, :] query,
+    const floating[:, :, :] keys, const floating[:, :, :] values, const int64_t[::1] lengths, double scale,
+    const floating[::1] v,
+):
+    """Write the weights softmax(scale * score) and the context, the sums of the values that they weight."""
+    cdef job j = plan[floating](query, keys, values, weights, lengths, scale, v)
+    j.context = rows_of[floating]("context", context, j.targets, j.batch, values.shape[2])
+    j.zeros = <char *>calloc(values.shape[2] + 1, sizeof(floating))
+    if j.zeros == NULL:
+        raise MemoryError
+    with nogil:
+        run(score, &j, j.batch, j.keys.n * (1 if j.v == NULL else TANH))
+        run(softmax, &j, j.targets, SOFTMAX)
+        run(summarize, &j, j.batch, j.values.n)
+        free(j.zeros)
+
+
+def attention_backward(
+    floating[:, :, ::1] dquery, floating[:, :, ::1] dkeys, floating[:, :, ::1] dvalues, floating[:, ::1] dv,
+    floating[:, :, ::1] dscores, const floating[:, :, ::1] dcontext, const floating[:, :, :] query,
+    const floating[:, :, :] keys, const floating[:, :, :] values, const floating[:, :, ::1] weights,
+    const int64_t[::1] lengths, double scale, const floating[::1] v,
+):
+    """Write the gradients; `dscores` enters as the weights' own gradient and ends as the scores'.
+
+    dv, to be zeros at first, gets that of v for each sequence.
+    """
+    cdef job j = plan[floating](query, keys, values, weights, lengths, scale, v)
+    cdef Py_ssize_t widest = max(j.keys.n, j.values.n, 1)
+    j.dquery = rows_of[floating]("dquery", dquery, j.targets, j.batch, j.query.n)
+    j.dkeys = rows_of[floating]("dkeys", dkeys, j.sources, j.batch, j.keys.n)
+    j.dvalues = rows_of[floating]("dvalues", dvalues, j.sources, j.batch, j.values.n)
+    j.dscores = rows_of[floating]("dscores", dscores, j.targets, j.batch, j.sources)
+    j.dcontext = rows_of[floating]("dcontext", dcontext, j.targets, j.batch, j.values.n)
+    if v is not None:
+        if dv.shape[0] != j.batch or dv.shape[1] != j.keys.n:
+            raise ValueError(f"dv has shape {tuple(dv.shape)[:2]}, expected {(j.batch, j.keys.n)}")
+        j.dv = <char *>&dv[0, 0]
+    j.zeros = <char *>calloc(widest + j.targets * j.sources * j.batch, sizeof(floating))
+    if j.zeros == NULL:
+        raise MemoryError
+    j.turned = j.zeros + widest * j.unit
+    with nogil:
+        run(weights_backward, &j, j.batch, 2 * j.values.n)
+        run(softmax_backward, &j, j.targets, SOFTMAX)
+        run(scores_backward, &j, j.batch, 2 * j.keys.n * (1 if j.v == NULL else TANH))
+        free(j.zeros)
