@@ -473,64 +473,82 @@ def recurrent():
 STEPS = 20
 
 
+def trajectory(optimizer, params, gradients, read):
+    """Return what each parameter is after each step; `gradients` has one a step and parameter, None for none."""
+    trail = []
+    for step in zip(*gradients, strict=True):
+        for parameter, gradient in zip(params, step, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        trail.append([read(parameter) for parameter in params])
+    return zip(*trail, strict=True)
+
+
 def optimizer(name, where=lambda o: True, **grid):
-    """Twenty steps, of two parameters in two groups, the second of which learns twice as fast."""
+    """Two parameters in two groups: the second learns twice as fast, and sometimes has no gradient."""
+    numbered = lambda grads: [grads[0], [None if k % 7 == 3 else grad for k, grad in enumerate(grads[1])]]
+    groups = lambda params, o: [{"params": [params[0]]}, {"params": [params[1]], "lr": 2 * o.lr}]
 
     def inputs(draw, o):
-        return {"a": draw(3), "b": draw(2, 1), "da": draw(STEPS, 3), "db": draw(STEPS, 2, 1)}
-
-    def walk(step, params, a):
-        """Return both parameters after each step."""
-        trail = []
-        for k in range(STEPS):
-            step([a["da"][k], a["db"][k]])
-            trail.append([p.copy() for p in params()])
-        return {key: np.stack(values) for key, values in zip("ab", zip(*trail, strict=True), strict=True)}
-
-    def groups(params, o):
-        return [{"params": [params[0]]}, {"params": [params[1]], "lr": 2 * o.lr}]
+        return {"a": draw(3), "b": draw(2, 1), "grads of a": draw(STEPS, 3), "grads of b": draw(STEPS, 2, 1)}
 
     def run(a, o):
-        params = [nn.Parameter(a["a"]), nn.Parameter(a["b"])]
+        *values, da, db = a.values()
+        params = [nn.Parameter(value) for value in values]
         optimizer = getattr(optim, name)(groups(params, o), **vars(o))
-
-        def step(grads):
-            for p, grad in zip(params, grads, strict=True):
-                p.grad = grad.copy()
-            optimizer.step()
-
-        return walk(step, lambda: [p.value for p in params], a), None
+        trails = trajectory(optimizer, params, numbered([da, db]), lambda p: p.value.copy())
+        return {key: np.stack(trail) for key, trail in zip("ab", trails, strict=True)}, None
 
     def theirs(torch, a, o):
-        params = [torch.nn.Parameter(a["a"].clone()), torch.nn.Parameter(a["b"].clone())]
+        *values, da, db = a.values()
+        params = [torch.nn.Parameter(value.clone()) for value in values]
         optimizer = getattr(torch.optim, name)(groups(params, o), **vars(o))
+        trails = trajectory(optimizer, params, numbered([da, db]), lambda p: p.detach().clone())
+        return {key: torch.stack(trail) for key, trail in zip("ab", trails, strict=True)}
 
-        def step(grads):
-            for p, grad in zip(params, grads, strict=True):
-                p.grad = grad.clone()
-            optimizer.step()
+    constant = ("a", "b", "grads of a", "grads of b")
+    return Operation("updates", name, inputs, run, theirs, grid, where=where, constant=constant)
 
-        trail = walk(step, lambda: [p.detach().numpy() for p in params], a)
-        return {key: torch.tensor(values) for key, values in trail.items()}
 
-    return Operation("updates", name, inputs, run, theirs, grid, where=where, constant=("a", "b", "da", "db"))
+def sparse_optimizer(name, **grid):
+    """A table of which a few rows have gradients, some several."""
+
+    def inputs(draw, o):
+        return {"table": draw(6, 2), "rows": draw.below(5, STEPS, 3), "values": draw(STEPS, 3, 2)}
+
+    def run(a, o):
+        table = nn.Parameter(a["table"])
+        grads = [nn.SparseGrad(rows.copy(), values.copy()) for rows, values in zip(a["rows"], a["values"], strict=True)]
+        optimizer = getattr(optim, name)([table], **vars(o))
+        return {"table": np.stack(*trajectory(optimizer, [table], [grads], lambda p: p.value.copy()))}, None
+
+    def theirs(torch, a, o):
+        table = torch.nn.Parameter(a["table"].clone())
+        pairs = zip(a["rows"], a["values"], strict=True)
+        grads = [
+            torch.sparse_coo_tensor(rows[None], values, table.shape, check_invariants=True) for rows, values in pairs
+        ]
+        optimizer = getattr(torch.optim, name)([table], **vars(o))
+        return {"table": torch.stack(*trajectory(optimizer, [table], [grads], lambda p: p.detach().clone()))}
+
+    grid["maximize"] = SWITCH
+    return Operation("updates", f"{name}, sparse", inputs, run, theirs, grid, constant=("table", "values"))
 
 
 def updates():
-    yield optimizer(
-        "SGD",
-        lambda o: not o.nesterov or (o.momentum and not o.dampening),
-        lr=[0.1],
-        momentum=[0.0, 0.9],
-        dampening=[0.0, 0.3],
-        nesterov=SWITCH,
-        weight_decay=[0.0, 0.1],
-        maximize=SWITCH,
-    )
     decay = {"weight_decay": [0.0, 0.1], "maximize": SWITCH}
-    yield optimizer("RMSprop", lr=[0.01], alpha=[0.99, 0.5], eps=[1e-8, 0.01], centered=SWITCH, **decay)
-    for name in ("Adam", "AdamW"):
-        yield optimizer(name, lr=[0.01], betas=[(0.9, 0.999), (0.5, 0.8)], eps=[1e-8, 0.01], **decay)
+    fits = lambda o: not o.nesterov or (o.momentum and not o.dampening)
+    yield optimizer("SGD", fits, lr=[0.1], momentum=[0.0, 0.9], dampening=[0.0, 0.3], nesterov=SWITCH, **decay)
+    adagrad = {"lr": [0.1], "lr_decay": [0.0, 0.1], "initial_accumulator_value": [0.0, 0.5], "eps": [1e-10, 0.01]}
+    yield optimizer("Adagrad", **adagrad, **decay)
+    rmsprop = {"alpha": [0.99, 0.5], "eps": [1e-8, 0.01], "momentum": [0.0, 0.9], "centered": SWITCH}
+    yield optimizer("RMSprop", lr=[0.01], **rmsprop, **decay)
+    adam = {"lr": [0.01], "betas": [(0.9, 0.999), (0.5, 0.8)], "eps": [1e-8, 0.01]}
+    yield optimizer("Adam", **adam, amsgrad=SWITCH, decoupled_weight_decay=SWITCH, **decay)
+    yield optimizer("AdamW", **adam, amsgrad=SWITCH, **decay)
+    yield sparse_optimizer("SGD", lr=[0.1])
+    yield sparse_optimizer("Adagrad", **adagrad)
+    yield sparse_optimizer("SparseAdam", **adam)
 
 
 FAMILIES = (activations, losses, layers, normalization, convolution, recurrent, updates)
