@@ -383,6 +383,57 @@ def convolution():
         yield layer("convolution", f"AvgPool{axes}d", (), shaped, grid=averaged, live=live)
 
 
+# --- attention -------------------------------------------------------------------------------------------------------
+def attention():
+    """PyTorch has the function for scaled products alone, and without the weights: the others are written out."""
+    lengths = np.array([2, 4, 1])
+
+    def options(o):
+        sizes = {"query_size": 5, "key_size": 6}
+        own = {"general": sizes, "additive": {**sizes, "hidden_size": 3, "bias": o.bias}}.get(o.score, {})
+        return SimpleNamespace(score=o.score, **own)
+
+    def inputs(draw, o):
+        a = {"query": draw(3, 5) if o.one_step else draw(2, 3, 5)}
+        a["keys"] = draw(4, 3, 6 if o.score in ("general", "additive") else 5)
+        if o.values:
+            a["values"] = draw(4, 3, 2)
+        return a | weights(draw, "Attention", (), options(o))
+
+    def run(a, o):
+        layer = loaded(a, "Attention", (), options(o))
+        arrays = [a[key] for key in ("query", "keys", "values") if key in a]
+        (context, weights), back = layer.vjp(*arrays, lengths=lengths if o.lengths else None)
+        pull = lambda d: dict(zip(a, back(*d.values())[: len(arrays)], strict=False)) | gradients(layer)
+        return {"context": context, "weights": weights}, pull
+
+    def theirs(torch, a, o):
+        q, k, v = (x.movedim(-2, 0) for x in (a["query"], a["keys"], a.get("values", a["keys"])))
+        q = q[:, None] if o.one_step else q
+        mask = torch.arange(4) < torch.tensor(lengths)[:, None, None] if o.lengths else torch.ones(3, 1, 4, dtype=bool)
+        if o.score == "additive":
+            hidden = (q @ a["w_query"].T)[:, :, None] + (k @ a["w_keys"].T)[:, None] + a.get("bias", 0)
+            scores = torch.tanh(hidden) @ a["v"]
+        else:
+            scores = (q @ a["w_keys"] if o.score == "general" else q) @ k.mT
+            scores = scores / math.sqrt(5) if o.score == "scaled_dot" else scores
+        shares = torch.softmax(scores.masked_fill(~mask, -math.inf), -1)
+        f = torch.nn.functional.scaled_dot_product_attention
+        context = f(q, k, v, attn_mask=mask) if o.score == "scaled_dot" else shares @ v
+        results = {"context": context, "weights": shares}
+        return {key: x[:, 0] if o.one_step else x.swapaxes(0, 1) for key, x in results.items()}
+
+    grid = {
+        "score": ["dot", "scaled_dot", "general", "additive"],
+        "bias": SWITCH,
+        "values": SWITCH,
+        "lengths": SWITCH,
+        "one_step": SWITCH,
+    }
+    where = lambda o: o.score == "additive" or not o.bias
+    yield Operation("attention", "Attention", inputs, run, theirs, grid, where=where)
+
+
 # --- recurrent -------------------------------------------------------------------------------------------------------
 STATES = {"RNN": "h", "GRU": "h", "LSTM": "hc"}
 LENGTHS = np.array([2, 4, 1])
@@ -551,5 +602,5 @@ def updates():
     yield sparse_optimizer("SparseAdam", **adam)
 
 
-FAMILIES = (activations, losses, layers, normalization, convolution, recurrent, updates)
+FAMILIES = (activations, losses, layers, normalization, convolution, attention, recurrent, updates)
 OPERATIONS = [operation for family in FAMILIES for operation in family()]

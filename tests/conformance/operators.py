@@ -20,6 +20,7 @@ FAMILIES = {
     "updates": ("Adagrad", "Adam", "Momentum"),
     "normalization": ("BatchNormalization", "LayerNormalization", "RMSNormalization"),
     "convolution": ("AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"),
+    "attention": ("Attention",),
     "recurrent": ("GRU", "LSTM", "RNN"),
     "embedding": ("Gather",),
     "regularization": ("Dropout",),
@@ -36,6 +37,16 @@ SKIPPED = {
     "pooling is over sequences and images": ["test_averagepool_3d*", "test_maxpool_3d*"],
     "no dilation where means are taken, as in PyTorch": ["test_averagepool_2d_dilations"],
     "an index below 0 is an error": ["test_gather_negative_indices"],
+    "no bfloat16": ["test_attention_*_bf16"],
+    "attention masks by lengths, not by arrays": [
+        "test_attention_*mask*",
+        "test_attention_*_with_qk_matmul_*",
+        "test_attention_*_softmax_precision",
+    ],
+    "attention keeps no keys and values of the past": ["test_attention_*_past*"],
+    "attention has no windows": ["test_attention_*local_window", "test_attention_bidirectional_window"],
+    "attention scales by 1 / sqrt(features)": ["test_attention_*_scaled"],
+    "attention does not cap its scores": ["test_attention_*_softcap"],
     "no peephole connections": ["test_lstm_with_peepholes"],
     "the mask is drawn by a generator of ONNX": [
         *("test_training_dropout", "test_training_dropout_mask"),
@@ -51,6 +62,7 @@ SKIPPED = {
 
 # operator -> why an adapter gives None for some outputs
 OMITTED = {
+    "Attention": "the scores are not kept, only their softmax",
     "BatchNormalization": "the running variance moves towards the unbiased estimate, as in PyTorch",
     "MaxPool": "the places of the maxima stay in the cache",
     "LayerNormalization": "the mean and the inverse of the deviation stay in the cache",
@@ -200,6 +212,31 @@ def GlobalAveragePool(x):
 
 def GlobalMaxPool(x):
     return fastnn.max_pool2d(x, x.shape[2:])
+
+
+# --- attention -------------------------------------------------------------------------------------------------------
+def heads(x, n):
+    """Return x as (batch, heads, steps, features), from (batch, steps, heads * features)."""
+    return x if x.ndim == 4 else x.reshape(*x.shape[:2], n, -1).swapaxes(1, 2)
+
+
+def attended(q, k, v, lengths):
+    """Attend with arrays (batch, heads, steps, features); queries that share a head of keys follow in time."""
+    time_first = lambda x: x.reshape(k.shape[0] * k.shape[1], -1, x.shape[3]).swapaxes(0, 1)
+    if lengths is not None:
+        lengths = np.broadcast_to(np.clip(lengths, 0, k.shape[2]), len(k)).repeat(k.shape[1])
+    context, _, _ = fastnn.attention_forward(*map(time_first, (q, k, v)), lengths=lengths)
+    return context.swapaxes(0, 1).reshape(*q.shape[:3], -1)
+
+
+def Attention(q, k, v, *others, is_causal=0, q_num_heads=0, kv_num_heads=0, left_window_size=-1, right_window_size=-1):
+    q4, k4, v4 = heads(q, q_num_heads), heads(k, kv_num_heads), heads(v, kv_num_heads)
+    steps, known = q4.shape[2], others[3] if others else None
+    y = attended(q4, k4, v4, known)
+    if is_causal:  # what is seen ends at the step itself, or that far before the end of what is known
+        ends = [t + 1 if known is None else known - steps + t + 1 for t in range(steps)]
+        y = np.concatenate([attended(q4[:, :, t : t + 1], k4, v4, ends[t]) for t in range(steps)], axis=2)
+    return y if q.ndim == 4 else y.swapaxes(1, 2).reshape(*q.shape[:2], -1), None, None, None
 
 
 # --- recurrent -------------------------------------------------------------------------------------------------------
