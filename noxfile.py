@@ -49,6 +49,30 @@ def bench(session):
 
 
 @nox.session
+def sanitize(session):
+    """Run the tests on a build that stops at bad addresses, undefined behaviour and indices out of bounds."""
+    options = "-Ccmake.define.FASTNN_SANITIZE=ON", "-Cbuild-dir=build/sanitize", "-Cinstall.strip=false"
+    session.install(".[test]", *options)
+    libraries = [
+        session.run("cc", f"-print-file-name={name}", external=True, silent=True).strip()
+        for name in ("libasan.so", "libubsan.so")
+    ]
+    checks = {
+        "LD_PRELOAD": " ".join(libraries),
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter keeps what it has until the end
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+    session.run("pytest", *session.posargs, env=checks)
+
+
+@nox.session
+def leaks(session):
+    """Call every function 10,000 times and see that no memory is kept."""
+    session.install(".[test]")
+    session.run("pytest", "tests/test_leaks.py", *session.posargs, env={"FASTNN_LEAK_CALLS": "10000"})
+
+
+@nox.session
 def package(session):
     """Build the source distribution, and from it alone the wheel, whose size and contents are checked."""
     session.install("build")

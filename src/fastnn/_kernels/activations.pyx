@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """Elementwise kernels: as NumPy ufuncs, and over typed memoryviews.
 
 a) One loop a dtype serves every operation: the ufunc's data is the operation's index, looked up in the active

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """Attention over typed memoryviews: query (T, B, Q), keys (S, B, K), values (S, B, V), time first.
 
 a) Each sequence of the batch is a task. It works on the first `length` keys and values alone: what stands after them

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """Convolution and pooling over typed memoryviews: images (N, C, H, W), sequences being images of one column.
 
 A convolution never lays out all its columns. For each group of channels it reads planes of the padded input: a plane

@@ -1,4 +1,3 @@
-# cython: freethreading_compatible=True
 """Instruction-set selection, and the C library's table for the other modules."""
 import os
 

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """Rows of an embedding gathered by index, and their gradients scattered back, over typed memoryviews."""
 from cython cimport floating
 from libc.stdint cimport int64_t, uint64_t

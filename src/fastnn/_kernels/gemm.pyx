@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """Matrix products over typed memoryviews, with the product of csrc/gemm.h: right factors are packed on the way.
 
 `multiply` packs while it multiplies, on all threads; `multiply_packed` takes a factor packed once for many products.

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """The softmax family and cross entropy over typed memoryviews: rows of numbers, classes last.
 
 A result may be written over an input of its shape. Everything is checked before anything is written.

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """Normalization over typed memoryviews: by rows of a matrix, and by channels of (samples, channels, length).
 
 a) Every pass is a task over rows or over channels. Large ones are cut for the threads, by the problem alone.

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """Recurrent cells over typed memoryviews: one step, and the walk over time, forwards and back.
 
 a) States stand in one array (T + 1, B, H). Walking forwards slot 0 is the initial state and slot t + 1 the one after

@@ -1,4 +1,3 @@
-# cython: boundscheck=False, wraparound=False, initializedcheck=False, cdivision=True, freethreading_compatible=True
 """Optimiser updates, in place: over typed memoryviews, and over NumPy arrays of any dense layout or lists of them.
 
 a) The C formulas have no options: a function of this module turns hyper-parameters into the formula's own.
