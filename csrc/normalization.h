@@ -16,21 +16,27 @@ FNN_INLINE void F(join)(double *mean, double *m2, double count, double added_mea
     *m2 += added_m2 + delta * (count * share) * delta;
 }
 
+/* The squared deviations from the mean, of those from a number that is `rest` below it. */
+FNN_INLINE double F(about_mean)(double squares, double rest, double sum)
+{
+    return squares < rest * sum ? 0 : squares - rest * sum;
+}
+
 /* Join n numbers of which a number near the mean is known, and the sums of the deviations from it and of their squares. */
 FNN_INLINE void F(join_sums)(double *mean, double *m2, double count, double centre, double sum, double squares, double n)
 {
-    const double rest = sum / n, exact = squares - rest * sum;
-    F(join)(mean, m2, count, centre + rest, exact < 0 ? 0 : exact, n);
+    const double rest = sum / n, exact = F(about_mean)(squares, rest, sum);
+    F(join)(mean, m2, count, centre + rest, exact, n);
 }
 
-/* Join a stretch of n numbers: one pass for the mean, one for the deviations, which fetches what comes next. */
-FNN_INLINE void F(join_stretch)(double *mean, double *m2, double count, const REAL *x, ptrdiff_t n, const REAL *next)
+/* What join_sums wants of a stretch: one pass for the mean, one for the deviations, which fetches what comes next. */
+FNN_INLINE REAL F(deviations)(double *sum, double *squares, const REAL *x, ptrdiff_t n, double inverse, const REAL *next)
 {
     F(vector) s[SUMS] = {0}, q[SUMS] = {0};
     ptrdiff_t i = 0;
     for (; i + STEP <= n; i += STEP) EACH_SUM(a) s[a] += F(take)(x + i + a * F(lanes), STEP, C(0));
     for (; i < n; i += F(lanes)) s[0] += F(take)(x + i, n - i, C(0));
-    const REAL centre = TOTAL(s) * (REAL)(1 / (double)n);
+    const REAL centre = TOTAL(s) * (REAL)inverse;
 #define DEVIATE(a, x)                        \
     do {                                     \
         const F(vector) d = (x) - centre;    \
@@ -44,7 +50,9 @@ FNN_INLINE void F(join_stretch)(double *mean, double *m2, double count, const RE
     }
     for (; i < n; i += F(lanes)) DEVIATE(0, F(take)(x + i, n - i, centre));
 #undef DEVIATE
-    F(join_sums)(mean, m2, count, centre, TOTAL(s), TOTAL(q), (double)n);
+    *sum = TOTAL(s);
+    *squares = TOTAL(q);
+    return centre;
 }
 
 /* Mean and sum of squared deviations of all numbers of some rows, `step` apart. */
@@ -54,7 +62,10 @@ FNN_INLINE void F(moments)(double *mean, double *m2, const REAL *x, ptrdiff_t ro
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t i = 0; i < n; i += STRETCH) {
             const ptrdiff_t m = n - i < STRETCH ? n - i : STRETCH;
-            F(join_stretch)(mean, m2, (double)(r * n + i), x + r * step + i, m, x + r * step + (i + m < n ? i + m : step));
+            const REAL *const at = x + r * step + i, *const next = x + r * step + (i + m < n ? i + m : step);
+            double sum, squares;
+            const REAL centre = F(deviations)(&sum, &squares, at, m, 1 / (double)m, next);
+            F(join_sums)(mean, m2, (double)(r * n + i), centre, sum, squares, (double)m);
         }
 }
 
@@ -103,16 +114,22 @@ static void F(layer_norm)(void *y_, double *mean, double *rstd, const void *x_, 
                           double eps, ptrdiff_t rows, ptrdiff_t n)
 {
     const REAL *x = x_, *const weight = weight_, *const bias = bias_;
+    const double inverse = 1 / (double)n;
     REAL *y = y_;
     for (ptrdiff_t r = 0; r < rows; r++, x += n, y += n) {
         double m = 0, m2;
-        if (mean) {
+        if (!mean) {
+            m2 = F(square_sum)(x, n);
+        } else if (n <= STRETCH) {
+            double sum, squares;
+            const REAL centre = F(deviations)(&sum, &squares, x, n, inverse, x + n);
+            m2 = F(about_mean)(squares, sum * inverse, sum);
+            mean[r] = m = centre + sum * inverse;
+        } else {
             F(moments)(&m, &m2, x, 1, n, n);
             mean[r] = m;
-        } else {
-            m2 = F(square_sum)(x, n);
         }
-        rstd[r] = 1 / sqrt(m2 / (double)n + eps);
+        rstd[r] = 1 / sqrt(m2 * inverse + eps);
         const F(normal) by = F(normal_of)(m, rstd[r]);
         for (ptrdiff_t i = 0; i < n; i += F(lanes)) {
             F(vector) v = F(normalized)(F(take)(x + i, n - i, C(0)), by);
@@ -123,44 +140,63 @@ static void F(layer_norm)(void *y_, double *mean, double *rstd, const void *x_, 
     }
 }
 
+/* A few rows of layer_norm_backward: their dx, and what w_part and b_part gain. */
+FNN_INLINE void F(backward_rows)(const int rows, REAL *dx, REAL *w_part, REAL *b_part, const REAL *dy, const REAL *x,
+                                 const REAL *weight, const double *mean, const double *rstd, ptrdiff_t n)
+{
+    F(normal) by[SUMS];
+    double sum[SUMS] = {0}, dot[SUMS] = {0};
+    for (int r = 0; r < rows; r++) by[r] = F(normal_of)(mean ? mean[r] : 0, rstd[r]);
+    for (ptrdiff_t i = 0; i < n; i += STRETCH) {
+        const ptrdiff_t stop = n - i < STRETCH ? n : i + STRETCH;
+        F(vector) s[SUMS] = {0}, d[SUMS] = {0};
+        for (ptrdiff_t k = i; k < stop; k += F(lanes)) {
+            F(vector) *const w_sum = (F(vector) *)(w_part + k), *const b_sum = (F(vector) *)(b_part + k);
+            F(vector) w_gain = {0}, b_gain = {0};
+            const F(vector) w = weight ? F(take)(weight + k, n - k, C(0)) : F(all)(C(1));
+            for (int r = 0; r < rows; r++) {
+                const F(vector) u = F(take)(dy + r * n + k, n - k, C(0)), g = u * w;
+                const F(vector) v = F(normalized)(F(take)(x + r * n + k, n - k, C(0)), by[r]);
+                s[r] += g;
+                d[r] += g * v;
+                w_gain += u * v;
+                b_gain += u;
+            }
+            *w_sum += w_gain;
+            *b_sum += b_gain;
+        }
+        for (int r = 0; r < rows; r++) {
+            sum[r] += F(lane_sum)(s[r]);
+            dot[r] += F(lane_sum)(d[r]);
+        }
+    }
+    for (int r = 0; r < rows; r++, dx += n, dy += n, x += n) {
+        const REAL a = mean ? (REAL)(sum[r] / (double)n) : C(0), b = (REAL)(dot[r] / (double)n);
+        for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
+            F(vector) g = F(take)(dy + k, n - k, C(0));
+            if (weight) g *= F(take)(weight + k, n - k, C(0));
+            F(give)(dx + k, ((g - a) - F(normalized)(F(take)(x + k, n - k, C(0)), by[r]) * b) * by[r].scale, n - k);
+        }
+    }
+}
+
 /* dx = rstd * (g - mean(g) - normalized(x) * mean(g * normalized(x))) with g = dy * weight, and what dweight and dbias
    gain. `scratch` has room for 2 rows of n and a vector more. */
 static void F(layer_norm_backward)(void *dx_, double *dweight, double *dbias, void *scratch, const void *dy_, const void *x_,
-                                   const void *weight_, const double *mean, const double *rstd, ptrdiff_t rows, ptrdiff_t n)
+                                   const void *weight, const double *mean, const double *rstd, ptrdiff_t rows, ptrdiff_t n)
 {
-    const REAL *const weight = weight_;
+    const REAL *const dy = dy_, *const x = x_;
     const ptrdiff_t room = n + F(lanes);
-    REAL *const w_part = scratch, *const b_part = w_part + room;
+    REAL *const dx = dx_, *const w_part = scratch, *const b_part = w_part + room;
     for (ptrdiff_t start = 0; start < rows; start += GROUP) {
         const ptrdiff_t end = rows - start < GROUP ? rows : start + GROUP;
+        ptrdiff_t r = start;
         memset(scratch, 0, (size_t)(2 * room) * sizeof(REAL));
-        for (ptrdiff_t r = start; r < end; r++) {
-            const REAL *const dy = (const REAL *)dy_ + r * n, *const x = (const REAL *)x_ + r * n;
-            REAL *const dx = (REAL *)dx_ + r * n;
-            const F(normal) by = F(normal_of)(mean ? mean[r] : 0, rstd[r]);
-            double sum = 0, dot = 0;
-            for (ptrdiff_t i = 0; i < n; i += STRETCH) {
-                const ptrdiff_t stop = n - i < STRETCH ? n : i + STRETCH;
-                F(vector) s = {0}, d = {0};
-                for (ptrdiff_t k = i; k < stop; k += F(lanes)) {
-                    const F(vector) u = F(take)(dy + k, n - k, C(0)), v = F(normalized)(F(take)(x + k, n - k, C(0)), by);
-                    F(vector) g = u;
-                    if (weight) g *= F(take)(weight + k, n - k, C(0));
-                    s += g;
-                    d += g * v;
-                    *(F(vector) *)(w_part + k) += u * v;
-                    *(F(vector) *)(b_part + k) += u;
-                }
-                sum += F(lane_sum)(s);
-                dot += F(lane_sum)(d);
-            }
-            const REAL a = mean ? (REAL)(sum / (double)n) : C(0), b = (REAL)(dot / (double)n);
-            for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
-                F(vector) g = F(take)(dy + k, n - k, C(0));
-                if (weight) g *= F(take)(weight + k, n - k, C(0));
-                F(give)(dx + k, ((g - a) - F(normalized)(F(take)(x + k, n - k, C(0)), by) * b) * by.scale, n - k);
-            }
-        }
+#define ROWS(count) \
+    F(backward_rows)(count, dx + r * n, w_part, b_part, dy + r * n, x + r * n, weight, mean ? mean + r : NULL, rstd + r, n)
+        for (; r + SUMS <= end; r += SUMS) ROWS(SUMS);
+        for (; r < end; r++) ROWS(1);
+#undef ROWS
         if (dweight) SIMD for (ptrdiff_t k = 0; k < n; k++) dweight[k] += w_part[k];
         if (dbias) SIMD for (ptrdiff_t k = 0; k < n; k++) dbias[k] += b_part[k];
     }

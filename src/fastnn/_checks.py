@@ -7,6 +7,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 _KEPT = {np.dtype(kind) for kind in "efd"}
+_COMPUTED_IN = {np.dtype(kind) for kind in "fd"}
 
 
 def as_float(x, name):
@@ -28,6 +29,9 @@ def working(dtype):
 
 def as_floats(**arrays):
     """Return the arrays in the dtype to compute in, those that are None as they are, and the result's dtype."""
+    kinds = {x.dtype if type(x) is np.ndarray else None for x in arrays.values() if x is not None}
+    if len(kinds) == 1 and kinds <= _COMPUTED_IN:  # as they mostly are; the rest takes a microsecond
+        return arrays.values(), *kinds
     given = {name: as_float(x, name) for name, x in arrays.items() if x is not None}
     dtype = np.result_type(*given.values())
     kind = working(dtype)
@@ -274,13 +278,23 @@ def check_lengths(lengths, steps, batch, of="x"):
     return lengths.astype(np.int64, copy=False)
 
 
+@np.errstate(all="ignore")
+def _narrowed(x, dtype):
+    return x.astype(dtype)
+
+
+def narrowed(x, dtype):
+    """Return x in a dtype that it may not fit, without a warning."""
+    return x if x.dtype == dtype else _narrowed(x, dtype)
+
+
 def as_gradient(gradient, shape, dtype, name):
     """Return the gradient of a result as an array of this shape and dtype; None is zeros."""
     if gradient is None:
         return np.zeros(shape, dtype)
     gradient = as_float(gradient, name)
     check_shape(gradient, shape, name)
-    return gradient.astype(dtype, copy=False)
+    return narrowed(gradient, dtype)
 
 
 class NormCache(NamedTuple):

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from fastnn._checks import NormCache, as_gradient, channel_operands, check_cache, check_eps, row_operands
+from fastnn._checks import NormCache, as_gradient, channel_operands, check_cache, check_eps, narrowed, row_operands
 from fastnn._kernels import normalization as kernels
 from fastnn.ops._arrays import by_dtype, dense
 
@@ -24,12 +24,10 @@ _rms_norm_backward = by_dtype(kernels.rms_norm_backward)
 _batch_norm = by_dtype(kernels.batch_norm)
 _batch_norm_backward = by_dtype(kernels.batch_norm_backward)
 
-quiet = np.errstate(all="ignore")
-
 
 def _flat(parameter):
     """Return a parameter, if there is one, as a dense vector."""
-    return None if parameter is None else dense(parameter).reshape(-1)
+    return parameter if parameter is None else dense(parameter) if parameter.ndim == 1 else dense(parameter).reshape(-1)
 
 
 def _room(parameter):
@@ -38,11 +36,13 @@ def _room(parameter):
 
 
 def _finish(dtype, **gradients):
-    return {name: value.astype(dtype, copy=False) for name, value in gradients.items() if value is not None}
+    return {name: narrowed(value, dtype) for name, value in gradients.items() if value is not None}
 
 
 def _as_rows(x, shape):
     """Return x as a dense matrix of rows of this shape, and the shape of a statistic of each row."""
+    if x.ndim == 2 and len(shape) == 1:
+        return dense(x), (len(x), 1)
     lead = x.shape[: x.ndim - len(shape)]
     return dense(x).reshape(math.prod(lead), math.prod(shape)), lead + (1,) * len(shape)
 
@@ -52,7 +52,6 @@ def _as_channels(x):
     return dense(x).reshape(*x.shape[:2], math.prod(x.shape[2:]))
 
 
-@quiet
 def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     """Return (x - mean) / sqrt(variance + eps) * weight + bias, with the statistics of each row, and a cache.
 
@@ -102,10 +101,9 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
     y, mean, rstd = np.empty(rows.shape, rows.dtype), np.empty(len(rows)), np.empty(len(rows))
     _layer_norm[y.dtype](y, mean, rstd, rows, _flat(weight), _flat(bias), eps)
     cache = NormCache("layer_norm", x, weight, bias, mean.reshape(statistic), rstd.reshape(statistic), False, dtype)
-    return y.reshape(x.shape).astype(dtype, copy=False), cache
+    return narrowed(y.reshape(x.shape), dtype), cache
 
 
-@quiet
 def layer_norm_backward(dy, cache):
     """Return the gradients of x, weight and bias.
 
@@ -161,7 +159,6 @@ def layer_norm_backward(dy, cache):
     return _finish(dtype, x=dx.reshape(x.shape), weight=dweight, bias=dbias)
 
 
-@quiet
 def rms_norm(x, weight=None, *, eps=None):
     """Return x / sqrt(mean(x**2) + eps) * weight, with the mean of each row, and a cache.
 
@@ -207,10 +204,9 @@ def rms_norm(x, weight=None, *, eps=None):
     y, rstd = np.empty(rows.shape, rows.dtype), np.empty(len(rows))
     _rms_norm[y.dtype](y, rstd, rows, _flat(weight), eps)
     cache = NormCache("rms_norm", x, weight, None, None, rstd.reshape(statistic), False, dtype)
-    return y.reshape(x.shape).astype(dtype, copy=False), cache
+    return narrowed(y.reshape(x.shape), dtype), cache
 
 
-@quiet
 def rms_norm_backward(dy, cache):
     """Return the gradients of x and weight.
 
@@ -255,7 +251,6 @@ def rms_norm_backward(dy, cache):
     return _finish(dtype, x=dx.reshape(x.shape), weight=dweight)
 
 
-@quiet
 def batch_norm(
     x, running_mean=None, running_var=None, weight=None, bias=None, *, training=False, momentum=0.1, eps=1e-5
 ):
@@ -327,10 +322,9 @@ def batch_norm(
     cache = NormCache(
         "batch_norm", x, weight, bias, mean.reshape(statistic), rstd.reshape(statistic), not training, dtype
     )
-    return y.reshape(x.shape).astype(dtype, copy=False), cache
+    return narrowed(y.reshape(x.shape), dtype), cache
 
 
-@quiet
 def batch_norm_backward(dy, cache):
     """Return the gradients of x, weight and bias.
 
