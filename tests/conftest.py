@@ -30,11 +30,6 @@ def rng():
     return np.random.default_rng(0)
 
 
-def pytest_configure(config):
-    config.addinivalue_line("markers", "kernels: drives the compiled kernels themselves")
-    config.addinivalue_line("markers", "live: compares with an installed PyTorch, on request: `pytest -m live`")
-
-
 def pytest_collection_modifyitems(items):
     if BACKEND != "compiled":
         reason = pytest.mark.skip(reason="the NumPy twin has no compiled kernels")
