@@ -12,14 +12,19 @@ ENTRIES = {
     "softmax_backward": "f(dx, dy, y)",
     "log_softmax_backward": "f(dx, dy, y)",
     "softmax_cross_entropy": "loss, dlogits = f(logits, targets, gradient=out), out",
+    "nll_loss": "loss, dlogits = f(logits, targets, gradient=out), out",
 }
 
 
 @pytest.mark.parametrize("row", bench.rows("losses"), ids=str)
 def bench_loss(race, row):
+    if row.name in bench.ELEMENT_LOSSES:
+        parameter, n = sum(bench.ELEMENT_LOSSES[row.name][0].values()), int(row.size)
+        call = f"loss, dx = f({kernels.OPS[row.name]}, x, t, {parameter}, {1 / n}, out) / {n}, out"
+        return race(row, memoryview=(call, {"f": kernels.element_loss["float"]}))
     names = {"f": getattr(kernels, row.name)["float"]}
     if row.results == "dx":
         names["dx"] = row.variables()["dy"]
     if row.name == "logsumexp":
         names["y"] = row.variables()["x"][:, 0].copy()
-    race(row, memoryview=(ENTRIES[row.name], names))
+    return race(row, memoryview=(ENTRIES[row.name], names))

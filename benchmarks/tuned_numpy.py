@@ -604,6 +604,110 @@ def softmax_cross_entropy(logits, targets, out):
     return form(Rows(logits, out)), form(Columns(logits, out))
 
 
+def nll_loss(logits, targets, out):
+    """The mean over n rows of -x[target], and -1 / n there."""
+    n, classes = logits.shape
+    first, index, picked = np.arange(n) * classes, np.empty(n, np.int64), np.empty(n, logits.dtype)
+    flat, to, shares, (share,) = logits.reshape(-1), out.reshape(-1), np.full(n, -1 / n, "f"), constants(logits, -1 / n)
+
+    def run():
+        flat.take(add(targets, first, index), None, picked, "clip")
+        out.fill(0)
+        to[index] = share
+        return float(np.dot(picked, shares)), out
+
+    return run
+
+
+def mean_of(losses, n):
+    """The sum is NumPy's pairwise one: that of np.dot with ones is quicker, and wrong in the fifth digit of many."""
+    return float(np.add.reduce(losses)) / n
+
+
+def mse_loss(x, t, out):
+    n = len(x)
+    (two,) = constants(x, 2 / n)
+
+    def run():
+        d = subtract(x, t, out)
+        loss = float(np.dot(d, d)) / n
+        return loss, multiply(d, two, d)
+
+    return run
+
+
+def l1_loss(x, t, out):
+    n, a = len(x), np.empty_like(x)
+    (share,) = constants(x, 1 / n)
+
+    def run():
+        loss = mean_of(abs(subtract(x, t, out), a), n)
+        return loss, np.copysign(share, out, out)
+
+    return run
+
+
+def huber_loss(x, t, out, delta=0.5, over=1.0):
+    """m (|d| - m / 2) with m = min(|d|, delta)."""
+    n, m, a = len(x), np.empty_like(x), np.empty_like(x)
+    low, high, half, share = constants(x, -delta, delta, 0.5, 1 / (over * n))
+
+    def run():
+        d = subtract(x, t, out)
+        minimum(abs(d, a), high, out=m)
+        subtract(a, multiply(m, half, out), a)
+        loss = float(np.dot(m, a)) / (over * n)
+        clip(subtract(x, t, out), low, high, out)
+        return loss, multiply(out, share, out)
+
+    return run
+
+
+def smooth_l1_loss(x, t, out):
+    return huber_loss(x, t, out, 0.5, 0.5)
+
+
+def hinge_loss(x, t, out):
+    n, mask = len(x), mask_of(x)
+    (one, share), zero = constants(x, 1, -1 / n), np.zeros_like(x)
+
+    def run():
+        a = subtract(one, multiply(x, t, out), out)
+        np.greater(a, zero, mask)
+        loss = mean_of(maximum(a, zero, out=a), n)
+        multiply(t, share, out)
+        return loss, multiply(out, mask, out)
+
+    return run
+
+
+def kl_div(x, t, out):
+    """Right for targets above 0, which those of the rows are."""
+    n = len(x)
+    (share,) = constants(x, -1 / n)
+
+    def run():
+        loss = float(np.dot(t, subtract(log(t, out), x, out))) / n
+        return loss, multiply(t, share, out)
+
+    return run
+
+
+def sigmoid_cross_entropy(x, t, out):
+    """log(1 + e^-|x|) + max(x, 0) - t x; the gradient is sigmoid(x) - t."""
+    n, e, a = len(x), np.empty_like(x), np.empty_like(x)
+    (one, share), zero = constants(x, 1, 1 / n), np.zeros_like(x)
+
+    def run():
+        exp(negative(abs(x, a), e), e)
+        loss = mean_of(log1p(e, a), n) + mean_of(maximum(x, zero, out=a), n) - float(np.dot(x, t)) / n
+        exp(minimum(x, zero, out=a), a)
+        divide(a, add(e, one, e), out)
+        return loss, multiply(subtract(out, t, out), share, out)
+
+    return run
+
+
 # --- updates: whole arrays, or for large ones block by block, so that the passes find their operands in the cache -----
 
 BLOCK = 16_384

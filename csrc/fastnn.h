@@ -34,6 +34,11 @@ typedef void fnn_kernel(void *out, const void *const *in, ptrdiff_t n);
     X(softmax, 1, n, -C(INFINITY)) X(log_softmax, 1, n, -C(INFINITY)) X(logsumexp, 1, 1, -C(INFINITY)) \
     X(softmax_backward, 2, n, C(0)) X(log_softmax_backward, 2, n, -C(INFINITY))
 
+/* One row a loss of single numbers: name, and inputs: prediction, target, and two factors, of targets and of losses. */
+#define FNN_LOSSES(X)                                                                               \
+    X(sigmoid_cross_entropy, 2) X(weighted_sigmoid_cross_entropy, 4) X(mse_loss, 2) X(l1_loss, 2)   \
+    X(huber_loss, 2) X(smooth_l1_loss, 2) X(hinge_loss, 2) X(kl_div, 2) X(kl_div_of_logs, 2)
+
 /* One row an optimiser update: name, number of state arrays. */
 #define FNN_UPDATES(X)                                                                              \
     X(sgd_update, 0) X(momentum_update, 1) X(adagrad_update, 1) X(rmsprop_update, 1)                \
@@ -51,6 +56,14 @@ enum {
     FNN_ROW_OPS(X)
 #undef X
     FNN_N_ROW_OPS
+};
+
+enum {
+#define X(name, n_in) FNN_##name,
+    FNN_LOSSES(X)
+#undef X
+    FNN_N_LOSSES,
+    FNN_MAX_LOSS_IN = 4
 };
 
 enum {
@@ -84,6 +97,11 @@ typedef void fnn_row_kernel(void *out, const void *const *in, ptrdiff_t rows, pt
 typedef void fnn_cross_entropy(double *loss, void *gradient, const void *logits, const fnn_targets *targets,
                                ptrdiff_t rows, ptrdiff_t n);
 
+/* Returns the sum of n losses, added up in float64. Losses and `scale` times their slopes are written where there is
+   room; the gradient may be an input. `parameter` is what the loss's one option is. */
+typedef double fnn_loss(void *losses, void *gradient, const void *const *in, double parameter, double scale,
+                        ptrdiff_t n);
+
 typedef void fnn_update(void *param, const void *grad, void *const *state, const fnn_hyper *hyper, ptrdiff_t n);
 
 /* One row a recurrent cell: what a walk over time does between two matrix products. */
@@ -112,6 +130,7 @@ typedef struct {
     fnn_kernel *elementwise[FNN_N_OPS];
     fnn_row_kernel *rows[FNN_N_ROW_OPS];
     fnn_cross_entropy *softmax_cross_entropy;
+    fnn_loss *losses[FNN_N_LOSSES];
     fnn_update *updates[FNN_N_UPDATES];
     /* gemm.h: matrices whose rows lie `..._row` numbers apart, and panels that pack() makes of a right factor */
     void (*transpose)(void *out, const void *in, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t out_row,

@@ -76,6 +76,8 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
 #define ELEMENTWISE_f64(name, saved, params) name##_n_f64, name##_derivative_n_f64, name##_backward_n_f64,
 #define ROWS_f32(name, n_in, width, padding) name##_rows_f32,
 #define ROWS_f64(name, n_in, width, padding) name##_rows_f64,
+#define LOSSES_f32(name, n_in) name##_n_f32,
+#define LOSSES_f64(name, n_in) name##_n_f64,
 #define UPDATES_f32(name, n_state) name##_n_f32,
 #define UPDATES_f64(name, n_state) name##_n_f64,
 #define CELLS_f32(name) name##_cell_f32,
@@ -85,6 +87,7 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .elementwise = {FNN_ACTIVATIONS(ELEMENTWISE_##sfx)},    \
         .rows = {FNN_ROW_OPS(ROWS_##sfx)},                      \
         .softmax_cross_entropy = softmax_cross_entropy_##sfx,   \
+        .losses = {FNN_LOSSES(LOSSES_##sfx)},                   \
         .updates = {FNN_UPDATES(UPDATES_##sfx)},                \
         .transpose = transpose_##sfx,                           \
         .pack = pack_##sfx,                                     \

@@ -15,7 +15,7 @@
 #define PANEL(name) REAL name[SHORT * LANES] __attribute__((aligned(64)))
 #define LARGEST (FNN_IS_DOUBLE ? DBL_MAX : FLT_MAX)
 
-/* e^x for x <= 0, and 0 where that would be subnormal: power_of_2 is 0 for the least n */
+/* e^x for x <= 88.37 (float64: 709.4), and 0 where that would be subnormal: power_of_2 is 0 for the least n */
 FNN_INLINE REAL F(exp_flush)(REAL x)
 {
     const REAL least = C(FNN_IS_DOUBLE ? -709.1 : -88.03), z = x < least ? least : x;
@@ -23,14 +23,18 @@ FNN_INLINE REAL F(exp_flush)(REAL x)
     return (C(1) + (r + r * r * F(exp_rest)(r))) * F(power_of_2)(F(bits)(t));
 }
 
-/* log(x) for x >= 1, and -inf for 0: with x = 2^n (1 + e), n log(2) + log(1 + e) */
+/* log(x): with x = 2^n (1 + e), 1 + e between the roots of 1/2 and 2, n log(2) + log(1 + e) */
 FNN_INLINE REAL F(log)(REAL x)
 {
-    const F(uint) b = F(bits)(x), exponent = (b - FNN_ONE_BITS) >> FNN_MANTISSA;
-    const REAL n = F(from_bits)(F(bits)(C(FNN_ROUND)) + exponent) - C(FNN_ROUND);
-    const REAL e = F(from_bits)(b - (exponent << FNN_MANTISSA)) - C(1);
-    const REAL y = n * C(0.69314718055994530942) + F(log_quotient)(C(2) * e / (C(2) + e));
-    return x == C(0) ? -C(INFINITY) : x != x ? x : y;
+    const F(uint) up = FNN_IS_DOUBLE ? 0x00095f619980c433 : 0x004afb0d; /* bits of 1, less those of the root of 1/2 */
+    const REAL lift = C(FNN_IS_DOUBLE ? 0x1p54 : 0x1p25), bias = C(FNN_IS_DOUBLE ? 1023 : 127);
+    const int tiny = x < (FNN_IS_DOUBLE ? C(DBL_MIN) : C(FLT_MIN));
+    const F(uint) b = F(bits)(tiny ? x * lift : x), exponent = (b + up) >> FNN_MANTISSA;
+    const REAL n = F(from_bits)(F(bits)(C(FNN_ROUND)) + exponent) - (C(FNN_ROUND) + bias);
+    const REAL e = F(from_bits)(b - (exponent << FNN_MANTISSA) + FNN_ONE_BITS) - C(1);
+    const REAL of_2 = (tiny ? n - C(FNN_IS_DOUBLE ? 54 : 25) : n) * C(0.69314718055994530942);
+    const REAL y = of_2 + F(log_quotient)(C(2) * e / (C(2) + e));
+    return x > LARGEST ? x : x > C(0) ? y : x == C(0) ? -C(INFINITY) : C(NAN);
 }
 
 FNN_INLINE REAL F(greater)(REAL a, REAL b) { return a > b ? a : b; } /* b where a is NaN */
@@ -408,6 +412,117 @@ static void F(softmax_cross_entropy)(double *loss, void *gradient, const void *l
     }
 }
 
+/* --- losses of single numbers ----------------------------------------------------------------------------------
+   The loss of a prediction x against its target t, and its slope in x; `weight` is NULL where there is none. */
+typedef struct {
+    REAL loss, slope;
+} F(loss);
+
+/* With L = log(1 + e^-|z|), log(1 + e^z) is max(z, 0) + L: sums of what is not negative, so nothing cancels. */
+FNN_INLINE F(loss) F(weighted_sigmoid_cross_entropy)(REAL z, REAL t, REAL positive, REAL weight, REAL unused)
+{
+    const REAL e = F(exp_flush)(-F(abs)(z)), rest = F(log_quotient)(C(2) * e / (C(2) + e));
+    const REAL most = C(1) / (C(1) + e), least = e * most;
+    const REAL for_one = t * positive, for_zero = C(1) - t;
+    (void)unused;
+    return (F(loss)){
+        weight * (F(term)(for_one, (z < C(0) ? -z : C(0)) + rest) + F(term)(for_zero, (z > C(0) ? z : C(0)) + rest)),
+        weight * (for_zero * (z < C(0) ? least : most) - for_one * (z < C(0) ? most : least)),
+    };
+}
+
+FNN_INLINE F(loss) F(sigmoid_cross_entropy)(REAL z, REAL t, REAL unused)
+{
+    return F(weighted_sigmoid_cross_entropy)(z, t, C(1), C(1), unused);
+}
+
+FNN_INLINE F(loss) F(mse_loss)(REAL x, REAL t, REAL unused)
+{
+    const REAL d = x - t;
+    (void)unused;
+    return (F(loss)){d * d, C(2) * d};
+}
+
+FNN_INLINE F(loss) F(l1_loss)(REAL x, REAL t, REAL unused)
+{
+    const REAL d = x - t;
+    (void)unused;
+    return (F(loss)){F(abs)(d), d > C(0) ? C(1) : d < C(0) ? C(-1) : d};
+}
+
+FNN_INLINE F(loss) F(huber_loss)(REAL x, REAL t, REAL delta)
+{
+    const REAL d = x - t, a = F(abs)(d), m = a < delta ? a : delta;
+    return (F(loss)){m * (a - C(0.5) * m), d > delta ? delta : d < -delta ? -delta : d};
+}
+
+FNN_INLINE F(loss) F(smooth_l1_loss)(REAL x, REAL t, REAL beta)
+{
+    const REAL d = x - t, a = F(abs)(d), m = a < beta ? a : beta, slope = d / beta;
+    return (F(loss)){m / beta * (a - C(0.5) * m), slope > C(1) ? C(1) : slope < C(-1) ? C(-1) : slope};
+}
+
+FNN_INLINE F(loss) F(hinge_loss)(REAL x, REAL t, REAL unused)
+{
+    const REAL short_of = C(1) - x * t;
+    (void)unused;
+    return (F(loss)){short_of < C(0) ? C(0) : short_of, short_of > C(0) ? -t : short_of <= C(0) ? C(0) : short_of};
+}
+
+FNN_INLINE F(loss) F(kl_div)(REAL x, REAL t, REAL unused)
+{
+    (void)unused;
+    return (F(loss)){F(term)(t, F(log)(t) - x), -t};
+}
+
+FNN_INLINE F(loss) F(kl_div_of_logs)(REAL x, REAL log_t, REAL unused)
+{
+    const REAL top = C(FNN_IS_DOUBLE ? 709.4 : 88.37); /* what exp_flush can do: nearly all, and no target is so large */
+    const REAL t = log_t > top ? C(INFINITY) : F(exp_flush)(log_t);
+    (void)unused;
+    return (F(loss)){F(term)(t, log_t - x), -t};
+}
+
+#define PARTS 16 /* sums taken in float64 at a time */
+#define AFTER_TARGET_2
+#define AFTER_TARGET_4 in[2][i], in[3][i],
+#define ELEMENT_LOSS(name, n_in)                                                                              \
+    static double F(name##_n)(void *losses, void *gradient, const void *const *from, double parameter,        \
+                              double scale, ptrdiff_t n)                                                      \
+    {                                                                                                         \
+        const REAL option = C(parameter), factor = C(scale);                                                  \
+        double sum[PARTS] = {0};                                                                              \
+        for (ptrdiff_t start = 0; start < n; start += BLOCK) {                                                \
+            const ptrdiff_t m = n - start < BLOCK ? n - start : BLOCK;                                        \
+            REAL pad[n_in][BLOCK], loss[BLOCK], slope[BLOCK];                                                 \
+            const REAL *in[n_in];                                                                             \
+            for (int k = 0; k < n_in; k++) {                                                                  \
+                in[k] = (const REAL *)from[k] + start;                                                        \
+                if (m < BLOCK) {                                                                              \
+                    memset(pad[k], 0, sizeof pad[k]);                                                         \
+                    in[k] = memcpy(pad[k], in[k], (size_t)m * sizeof(REAL));                                  \
+                }                                                                                             \
+            }                                                                                                 \
+            REAL *const to = gradient && m == BLOCK ? (REAL *)gradient + start : slope;                       \
+            SIMD for (int i = 0; i < BLOCK; i++) {                                                            \
+                const F(loss) at = F(name)(in[0][i], in[1][i], AFTER_TARGET_##n_in option);                   \
+                loss[i] = at.loss;                                                                            \
+                to[i] = factor * at.slope;                                                                    \
+            }                                                                                                 \
+            if (losses) memcpy((REAL *)losses + start, loss, (size_t)m * sizeof(REAL));                       \
+            if (m < BLOCK) {                                                                                  \
+                memset(loss + m, 0, (size_t)(BLOCK - m) * sizeof(REAL));                                      \
+                if (gradient) memcpy((REAL *)gradient + start, slope, (size_t)m * sizeof(REAL));              \
+            }                                                                                                 \
+            for (int k = 0; k < BLOCK; k += PARTS)                                                            \
+                SIMD for (int l = 0; l < PARTS; l++) sum[l] += (double)loss[k + l];                           \
+        }                                                                                                     \
+        for (int half = PARTS / 2; half; half /= 2)                                                           \
+            for (int l = 0; l < half; l++) sum[l] += sum[l + half];                                           \
+        return sum[0];                                                                                        \
+    }
+FNN_LOSSES(ELEMENT_LOSS)
+
 #undef LANES
 #undef SHORT
 #undef SEGMENT
@@ -420,3 +535,7 @@ static void F(softmax_cross_entropy)(double *loss, void *gradient, const void *l
 #undef FOLD
 #undef EACH_SEGMENT
 #undef ROW_KERNELS
+#undef PARTS
+#undef AFTER_TARGET_2
+#undef AFTER_TARGET_4
+#undef ELEMENT_LOSS

@@ -129,6 +129,13 @@ def losses():
     targets = np.array([0, 3, 4, 1, 1, 2])
     loss = lambda F, x: F.softmax_cross_entropy(x, targets, label_smoothing=0.1)
     yield "softmax_cross_entropy", loss, normal((6, 5)), (lambda x: loss(fastnn, x), normal((6, 5)))
+    loss = lambda F, x: F.nll_loss(x, targets)
+    yield "nll_loss", loss, normal((6, 5)), (lambda x: loss(fastnn, x), normal((6, 5)))
+    for name, (keywords, make) in bench.ELEMENT_LOSSES.items():
+        x, noise = normal((6, 5), (6, 5))
+        t = make(noise)
+        loss = lambda F, x, name=name, t=t, keywords=keywords: getattr(F, name)(x, t, **keywords)
+        yield name, loss, [x], (lambda x, loss=loss: loss(fastnn, x), [x])
 
 
 def updates():

@@ -214,6 +214,203 @@ def test_the_reference_by_hand():
         np.testing.assert_allclose(gradient, (b.sum(1, keepdims=True) * p - b) / 2, rtol=1e-13)
 
 
+# --- losses of single numbers ----------------------------------------------------------------------------------------
+# name, keywords, targets made from normal numbers
+ELEMENTS = [
+    ("sigmoid_cross_entropy", {}, lambda t: t > 0),
+    ("sigmoid_cross_entropy", {}, lambda t: 1 / (1 + np.exp(-t))),
+    ("sigmoid_cross_entropy", {"pos_weight": np.float32(3)}, lambda t: 1 / (1 + np.exp(-t))),
+    ("sigmoid_cross_entropy", {"weight": np.float32(0.5)}, lambda t: t > 0),
+    ("mse_loss", {}, np.array),
+    ("l1_loss", {}, np.array),
+    ("huber_loss", {}, np.array),
+    ("huber_loss", {"delta": 0.3}, np.array),
+    ("smooth_l1_loss", {"beta": 3.0}, np.array),
+    ("smooth_l1_loss", {"beta": 0}, np.array),
+    ("hinge_loss", {}, lambda t: np.where(t > 0, 1, -1)),
+    ("kl_div", {}, lambda t: np.where(t > 1, 0, np.exp(t))),
+    ("kl_div", {"log_target": True}, lambda t: t - 3),
+]
+ELEMENT_IDS = [name + "".join(f"-{key}" for key in keywords) for name, keywords, _ in ELEMENTS]
+element_losses = pytest.mark.parametrize(("name", "keywords", "make"), ELEMENTS, ids=ELEMENT_IDS)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@element_losses
+def test_element_losses(isa, rng, name, keywords, make, dtype):
+    for shape in [(), (0,), (1,), (63,), (64,), (65,), (3, 7, 11), (1000,), (300_000,)]:
+        x, t = (3 * rng.normal(size=shape)).astype(dtype), np.asarray(make(rng.normal(size=shape))).astype(dtype)
+        for reduction in ("mean", "sum", "none", "batchmean")[: 4 if name == "kl_div" else 3]:
+            options = {"reduction": reduction, **keywords}
+            loss, gradient = getattr(fastnn, name)(x, t, **options)
+            truth, slope = getattr(reference, name)(x.astype(np.float64), t.astype(np.float64), **options)
+            assert gradient.dtype == dtype
+            assert gradient.shape == x.shape
+            if reduction == "none":
+                assert loss.dtype == dtype
+                assert loss.shape == x.shape
+            else:
+                assert type(loss) is float
+            terms = np.abs(getattr(reference, name)(x, t, **keywords, reduction="none")[0].astype(np.float64))
+            size = {"mean": x.size, "batchmean": len(x) if x.ndim else 1}.get(reduction, 1)
+            sums = terms.sum() / max(size, 1) if reduction != "none" else 1
+            close(loss, truth, dtype, 16, 16 * max(sums, 1))  # of log(t) - x, and 1 - x t, which cancel
+            close(gradient, slope, dtype, 4, 1)
+            again, nothing = getattr(fastnn, name)(x, t, need_grad=False, **options)
+            assert nothing is None
+            np.testing.assert_array_equal(again, loss)
+
+
+@element_losses
+def test_element_losses_by_differences(isa, rng, name, keywords, make):
+    t = make(rng.normal(size=(4, 5)))
+    f = lambda x: getattr(fastnn, name)(x, t, **keywords)
+    assert fastnn.gradcheck(f, 3 * rng.normal(size=(4, 5))).error < 1e-6
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sigmoid_cross_entropy_keeps_what_is_small(isa, dtype):
+    z = np.array([-80, -40, -20, 20, 40, 80], dtype)
+    t = (z > 0).astype(dtype)
+    loss, gradient = fastnn.sigmoid_cross_entropy(z, t, reduction="none")
+    small = np.exp(-np.abs(z.astype(np.float64)))
+    close(loss, np.log1p(small), dtype, 4, 0)
+    close(gradient, -np.sign(z) * small / (1 + small), dtype, 4, 0)
+
+
+def test_factors_broadcast(rng):
+    z, t = rng.normal(size=(2, 3, 4)), rng.random((2, 3, 4))
+    positive, weight = rng.random(4), rng.random((3, 1))
+    loss, gradient = fastnn.sigmoid_cross_entropy(z, t, pos_weight=positive, weight=weight, reduction="none")
+    p = 1 / (1 + np.exp(-z))
+    np.testing.assert_allclose(loss, -weight * (positive * t * np.log(p) + (1 - t) * np.log(1 - p)), rtol=1e-13)
+    np.testing.assert_allclose(gradient, weight * ((1 - t) * p - positive * t * (1 - p)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_element_losses_at_the_edges(isa, dtype):
+    tiny, none = np.finfo(dtype).smallest_subnormal, {"reduction": "none"}
+    with np.errstate(all="raise"):
+        loss, gradient = fastnn.sigmoid_cross_entropy(
+            np.array([INF, -INF, INF, -INF, NAN, NAN, -3e38, 3e38], dtype), [1, 0, 0, 1, 0, 1, 0, 1], **none
+        )
+        np.testing.assert_array_equal(loss, [0, 0, INF, INF, NAN, NAN, 0, 0])
+        np.testing.assert_array_equal(gradient, [0, 0, 1, -1, NAN, NAN, 0, 0])
+        x, t = np.array([INF, -INF, NAN, 0, INF, -0.0], dtype), np.array([0, 0, 0, NAN, INF, 0], dtype)
+        for name in ("l1_loss", "mse_loss", "huber_loss", "smooth_l1_loss"):
+            loss, gradient = getattr(fastnn, name)(x, t, **none)
+            np.testing.assert_array_equal(loss, [INF, INF, NAN, NAN, NAN, 0])
+            np.testing.assert_array_equal(np.sign(gradient), [1, -1, NAN, NAN, NAN, 0])
+        loss, gradient = fastnn.hinge_loss(x, [1, 1, 1, 1, -1, -1], **none)
+        np.testing.assert_array_equal(loss, [0, INF, NAN, 1, INF, 1])
+        np.testing.assert_array_equal(gradient, [0, -1, NAN, -1, 1, 1])
+        log_p, q = np.array([-INF, -INF, 0, 0, NAN, 0], dtype), np.array([0, 1, tiny, 1, 1, INF], dtype)
+        loss, gradient = fastnn.kl_div(log_p, q, **none)
+        np.testing.assert_array_equal(loss[[0, 1, 3, 4, 5]], [0, INF, 0, NAN, INF])
+        np.testing.assert_array_equal(gradient, -q)
+        assert float(loss[2]) == pytest.approx(float(tiny) * math.log(tiny), rel=0.01)
+        loss, gradient = fastnn.kl_div(
+            np.zeros(5, dtype), np.array([-INF, 0, NAN, INF, -80], dtype), log_target=True, **none
+        )
+        np.testing.assert_array_equal(loss[:4], [0, 0, NAN, INF])
+        np.testing.assert_array_equal(gradient[:4], [0, -1, NAN, -INF])
+
+
+def test_logarithms_over_the_whole_range(isa):
+    q = np.ldexp(np.float32(1) + np.arange(1000, dtype=np.float32) / 1000, np.arange(1000) % 250 - 140)
+    near = np.float32(1) + np.arange(-500, 500, dtype=np.float32) * np.float32(2**-12)
+    for t in (q, near, near.astype(np.float64)):
+        loss, _ = fastnn.kl_div(np.zeros_like(t), t, reduction="none")
+        wide = t.astype(np.longdouble)
+        np.testing.assert_allclose(
+            loss, (wide * np.log(wide)).astype(np.float64), rtol=3 * np.finfo(t.dtype).eps, atol=1e-45
+        )
+
+
+def test_the_mean_of_many_losses_is_right(isa):
+    """Numbers of which a sum in float32 would lose the half."""
+    x = np.full(10_000_000, 0.1, np.float32)
+    value = float(np.float32(0.1)) ** 2
+    assert fastnn.mse_loss(x, np.zeros_like(x), need_grad=False)[0] == pytest.approx(value, rel=1e-7)
+    assert fastnn.l1_loss(x, np.zeros_like(x), need_grad=False)[0] == pytest.approx(float(x[0]), rel=1e-12)
+
+
+@pytest.mark.kernels
+def test_threads_change_no_loss(rng):
+    from fastnn._kernels import cpu
+
+    x, t = rng.normal(size=(2, 700_001)).astype("f")
+    before, results = cpu.get_num_threads(), []
+    for threads in (1, 3):
+        cpu.set_num_threads(threads)
+        results.append(fastnn.huber_loss(x, t))
+    cpu.set_num_threads(before)
+    assert results[0][0] == results[1][0]
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
+@pytest.mark.parametrize("name", sorted({name for name, *_ in ELEMENTS}))
+def test_element_loss_layouts(rng, name):
+    x, t = rng.normal(size=(6, 8)), rng.random((6, 8))
+    f = getattr(fastnn, name)
+    loss, gradient = f(x, t)
+    for a, b in ((x[::-1], t[::-1]), (x.T, t.T), (x[:, ::2], t[:, ::2])):
+        value, slope = f(a, b, reduction="sum")
+        want, dense = f(a.copy(), b.copy(), reduction="sum")
+        assert value == pytest.approx(want, rel=1e-14)
+        np.testing.assert_array_equal(slope, dense)
+    out = np.asfortranarray(np.zeros_like(x))
+    for to in (np.zeros_like(x), out, x.copy()):
+        value, returned = f(x, t, grad_out=to)
+        assert value == loss
+        assert returned is to
+        np.testing.assert_array_equal(to, gradient)
+    memory = np.vstack([x, x[:1]])
+    assert f(memory[:6], t, grad_out=memory[1:])[0] == loss
+    np.testing.assert_array_equal(memory[1:], gradient)
+    half, ints = f(x.astype("e"), t)[1], f(np.arange(3), [0, 1, 0])[1]
+    assert (half.dtype, ints.dtype) == (np.float16, np.float64)
+    in_place = x.copy()
+    assert f(in_place, t, grad_out=in_place)[0] == loss
+    np.testing.assert_array_equal(in_place, gradient)
+
+
+# --- negative log-likelihood -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "options", [o for o in OPTIONS if o["kind"] == "index" and not o["label_smoothing"]], ids=name_of
+)
+def test_nll_loss(rng, options, dtype):
+    for shape, axis in SHAPES:
+        logits, targets, keywords = problem(rng, shape, axis, dtype, **options)
+        del keywords["label_smoothing"]
+        log_p = fastnn.log_softmax(logits, axis)
+        loss, gradient = fastnn.nll_loss(log_p, targets, **keywords)
+        truth, slope = reference.nll_loss(log_p.astype(np.float64), targets, **keywords)
+        assert gradient.dtype == dtype
+        close(loss, truth, dtype, 4, 4)
+        close(gradient, slope, dtype, 4, 0)
+        same, dlogits = fastnn.softmax_cross_entropy(logits, targets, **keywords)
+        close(loss, same, dtype, 16, 16)
+        close(fastnn.log_softmax_backward(gradient, log_p, axis), dlogits, dtype, 16, 16)
+        in_place = log_p.copy()
+        assert fastnn.nll_loss(in_place, targets, grad_out=in_place, **keywords)[1] is in_place
+        np.testing.assert_array_equal(in_place, gradient)
+        again, nothing = fastnn.nll_loss(log_p, targets, need_grad=False, **keywords)
+        assert nothing is None
+        np.testing.assert_array_equal(again, loss)
+
+
+def test_nll_loss_edges():
+    x = np.array([[-INF, 0], [0, -INF]])
+    loss, gradient = fastnn.nll_loss(x, [0, 5], ignore_index=5)
+    assert loss == INF
+    np.testing.assert_array_equal(gradient, [[-1, 0], [0, 0]])
+    assert fastnn.nll_loss(x, [0, 0], weight=[0, 1])[0] == 0
+    assert fastnn.nll_loss(x, [5, 5], ignore_index=5)[0] == 0
+    assert fastnn.nll_loss(np.zeros((0, 2)), np.zeros(0, int))[0] == 0
+
+
 # --- edges -----------------------------------------------------------------------------------------------------------
 # a row, its softmax, log_softmax, logsumexp, and the cross entropy and gradient of class 0
 EDGES = [
@@ -487,6 +684,34 @@ LOSS_ERRORS = [
 ]
 
 
+PAIR_ERRORS = [
+    (lambda **k: fastnn.mse_loss(Z, [0, 0], **k), {}, ValueError, r"target has shape \(2,\), expected \(2, 3\)"),
+    (lambda **k: fastnn.mse_loss(Z, Z * 1j, **k), {}, TypeError, "target has dtype complex128"),
+    (lambda **k: fastnn.l1_loss(Z, Z, **k), {"reduction": "batchmean"}, ValueError, "reduction is 'batchmean'"),
+    (lambda **k: fastnn.kl_div(Z, Z, **k), {"reduction": "avg"}, ValueError, "or 'batchmean'|, 'batchmean'"),
+    (lambda **k: fastnn.hinge_loss(Z, Z, **k), {"need_grad": False}, ValueError, "need_grad is False"),
+    (lambda **k: fastnn.huber_loss(Z, Z, **k), {"delta": 0.0}, ValueError, "delta is 0.0, expected a number above 0"),
+    (lambda **k: fastnn.smooth_l1_loss(Z, Z, **k), {"beta": NAN}, ValueError, "beta is nan, expected .* at least 0"),
+    (
+        lambda **k: fastnn.sigmoid_cross_entropy(Z, Z, **k),
+        {"pos_weight": [1, 2]},
+        ValueError,
+        r"pos_weight has shape \(2,\), expected one that broadcasts to \(2, 3\)",
+    ),
+    (lambda **k: fastnn.nll_loss(Z, [0, 3], **k), {}, IndexError, "targets hold 3, which is not among the 3 classes"),
+    (lambda **k: fastnn.nll_loss(Z, Z, **k), {}, TypeError, "expected one integer a row"),
+    (lambda **k: fastnn.nll_loss(Z, [0.0, 1], **k), {}, TypeError, "expected integers and not float64"),
+]
+
+
+@pytest.mark.parametrize(("call", "keywords", "error", "words"), PAIR_ERRORS, ids=[words for *_, words in PAIR_ERRORS])
+def test_other_loss_errors_leave_the_output_alone(call, keywords, error, words):
+    gradient = np.full((2, 3), 7.0)
+    with pytest.raises(error, match=words):
+        call(grad_out=gradient, **keywords)
+    assert (gradient == 7).all()
+
+
 @pytest.mark.parametrize(("call", "error", "words"), ERRORS, ids=[words for _, _, words in ERRORS])
 def test_errors(call, error, words):
     with pytest.raises(error, match=words):
@@ -537,3 +762,22 @@ def test_memoryview_entry_checks_shapes():
             losses.softmax_cross_entropy(ok, *targets)
     with pytest.raises(IndexError, match="targets hold 3"):
         losses.softmax_cross_entropy(ok, index + 3)
+    x = np.zeros(4)
+    mse, weighted = losses.OPS["mse_loss"], losses.OPS["weighted_sigmoid_cross_entropy"]
+    assert losses.element_loss(mse, x, x + 2) == 16
+    for call in (
+        lambda: losses.element_loss(mse, x, x[1:]),
+        lambda: losses.element_loss(mse, x, x, gradient=x[1:]),
+        lambda: losses.element_loss(weighted, x, x, positive=x, weight=x[1:]),
+        lambda: losses.nll_loss(ok, index, gradient=short),
+        lambda: losses.nll_loss(ok, index[1:]),
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            call()
+    for call in (
+        lambda: losses.element_loss(99, x, x),
+        lambda: losses.element_loss(weighted, x, x),
+        lambda: losses.element_loss(mse, x, x, positive=x, weight=x),
+    ):
+        with pytest.raises(ValueError, match="is not a loss that takes these arguments"):
+            call()

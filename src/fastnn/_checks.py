@@ -88,17 +88,53 @@ def as_generator(rng, name="rng"):
     return rng
 
 
+def check_reduction(reduction, need_grad, grad_out, prediction, choices=("mean", "sum", "none")):
+    """Raise unless a loss can be reduced so, and `grad_out` can take the gradient in the prediction."""
+    check_choice(reduction, choices, "reduction")
+    if grad_out is not None:
+        if not need_grad:
+            raise ValueError("grad_out is given, but need_grad is False")
+        check_out(grad_out, prediction.shape, prediction.dtype, "grad_out")
+
+
+def loss_arguments(prediction, target, names, *reduction):
+    """Return the checked prediction and target of a loss of single numbers; the rest is as `check_reduction` takes it.
+
+    `reduction` is that, need_grad, grad_out, and what else it may be.
+    """
+    prediction, target = as_float(prediction, names[0]), as_float(target, names[1])
+    check_shape(target, prediction.shape, names[1])
+    check_reduction(*reduction[:3], prediction, ("mean", "sum", "none", *reduction[3:]))
+    return prediction, target
+
+
+def as_factor(x, shape, dtype, name):
+    """Return a factor of a loss, 1 for None, as an array of this shape and dtype."""
+    x = as_float(1.0 if x is None else x, name).astype(dtype, copy=False)
+    try:
+        return np.broadcast_to(x, shape)
+    except ValueError:
+        raise ValueError(f"{name} has shape {x.shape}, expected one that broadcasts to {shape}") from None
+
+
+def as_positive(value, name, zero=False):
+    """Return value as a float, or raise unless it is a number above 0, or 0 where that will do."""
+    if not (value > 0 or (zero and value == 0)):
+        raise ValueError(f"{name} is {value}, expected a number {'of at least' if zero else 'above'} 0")
+    return float(value)
+
+
 def cross_entropy_arguments(
-    logits, targets, axis, weight, ignore_index, label_smoothing, reduction, need_grad, grad_out
+    logits, targets, axis, weight, ignore_index, label_smoothing, reduction, need_grad, grad_out, name="logits"
 ):
-    """Return the checked logits, targets, axis and weight of a cross entropy.
+    """Return the checked logits, targets, axis and weight of a cross entropy; `name` is what it calls the logits.
 
     Targets of the logits' shape are probabilities, others int64 indices; whether these are classes is still to be seen.
     """
-    logits, targets = as_float(logits, "logits"), np.asarray(targets)
+    logits, targets = as_float(logits, name), np.asarray(targets)
     if ignore_index is not None:
         ignore_index = as_count(ignore_index, "ignore_index", least=np.iinfo(np.int64).min)
-    axis = class_axis(axis, logits, "logits")
+    axis = class_axis(axis, logits, name)
     rows, classes = logits.shape[:axis] + logits.shape[axis + 1 :], logits.shape[axis]
     if targets.shape == logits.shape:
         if ignore_index is not None:
@@ -117,11 +153,7 @@ def cross_entropy_arguments(
         check_shape(weight, (classes,), "weight")
     if not 0 <= label_smoothing <= 1:
         raise ValueError(f"label_smoothing is {label_smoothing}, expected a number from 0 to 1")
-    check_choice(reduction, ("mean", "sum", "none"), "reduction")
-    if grad_out is not None:
-        if not need_grad:
-            raise ValueError("grad_out is given, but need_grad is False")
-        check_out(grad_out, logits.shape, logits.dtype, "grad_out")
+    check_reduction(reduction, need_grad, grad_out, logits)
     return logits, targets, axis, weight
 
 

@@ -137,6 +137,15 @@ def _activation(name, dtype, n):
 
 
 LOSS_SHAPES = ((32, 10), (128, 10), (32, 1000))
+ELEMENT_LOSSES = {  # options, and targets made from normal numbers
+    "sigmoid_cross_entropy": ({}, lambda t: (t > 0).astype(t.dtype)),
+    "mse_loss": ({}, np.copy),
+    "l1_loss": ({}, np.copy),
+    "huber_loss": ({"delta": 0.5}, np.copy),
+    "smooth_l1_loss": ({"beta": 0.5}, np.copy),
+    "hinge_loss": ({}, np.sign),
+    "kl_div": ({}, np.exp),
+}
 
 
 def _losses():
@@ -167,6 +176,24 @@ def _losses():
             ("logits", "targets", "out"),
             "np.copyto(out, logits)",
         )
+        yield row(
+            "nll_loss",
+            "logits, targets, grad_out=out",
+            "loss, dlogits",
+            ("logits", "targets", "out"),
+            "out.fill(0)",
+        )
+    for name, (keywords, make) in ELEMENT_LOSSES.items():
+        for n in (1000, 100_000):
+
+            def draw(n=n, make=make):
+                rng = np.random.default_rng(0)
+                x, t, out = 3 * rng.standard_normal((3, n), dtype)
+                return {"x": x, "t": make(t), "out": out}
+
+            options = "".join(f", {key}={value}" for key, value in keywords.items())
+            call = f"loss, dx = F.{name}(x, t{options}, grad_out=out)"
+            yield Row("losses", name, dtype, str(n), call, "loss, dx", draw, "np.subtract(x, t, out)")
 
 
 UPDATES = {

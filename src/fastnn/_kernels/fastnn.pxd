@@ -17,6 +17,18 @@ cdef extern from "fastnn.h" nogil:
         FNN_log_softmax_backward
         FNN_N_ROW_OPS
     enum:
+        FNN_sigmoid_cross_entropy
+        FNN_weighted_sigmoid_cross_entropy
+        FNN_mse_loss
+        FNN_l1_loss
+        FNN_huber_loss
+        FNN_smooth_l1_loss
+        FNN_hinge_loss
+        FNN_kl_div
+        FNN_kl_div_of_logs
+        FNN_N_LOSSES
+        FNN_MAX_LOSS_IN
+    enum:
         FNN_sgd_update
         FNN_momentum_update
         FNN_adagrad_update
@@ -53,6 +65,8 @@ cdef extern from "fastnn.h" nogil:
     ctypedef void fnn_row_kernel(void *, const void *const *, Py_ssize_t, Py_ssize_t) noexcept nogil
     ctypedef void fnn_cross_entropy(
         double *, void *, const void *, const fnn_targets *, Py_ssize_t, Py_ssize_t) noexcept nogil
+    ctypedef double fnn_loss(
+        void *, void *, const void *const *, double, double, Py_ssize_t) noexcept nogil
     ctypedef void fnn_update(void *, const void *, void *const *, const fnn_hyper *, Py_ssize_t) noexcept nogil
     enum:
         FNN_lstm_cell
@@ -78,6 +92,7 @@ cdef extern from "fastnn.h" nogil:
         fnn_kernel *elementwise[FNN_N_OPS]
         fnn_row_kernel *rows[FNN_N_ROW_OPS]
         fnn_cross_entropy *softmax_cross_entropy
+        fnn_loss *losses[FNN_N_LOSSES]
         fnn_update *updates[FNN_N_UPDATES]
         void (*transpose)(
             void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil

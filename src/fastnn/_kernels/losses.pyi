@@ -5,6 +5,8 @@ from numpy.typing import NDArray
 
 _Floating = TypeVar("_Floating", np.float32, np.float64)
 
+OPS: dict[str, int]
+
 def softmax(y: NDArray[_Floating], x: NDArray[_Floating]) -> None: ...
 def log_softmax(y: NDArray[_Floating], x: NDArray[_Floating]) -> None: ...
 def logsumexp(y: NDArray[_Floating], x: NDArray[_Floating]) -> None: ...
@@ -20,4 +22,24 @@ def softmax_cross_entropy(
     mean: bool = True,
     gradient: NDArray[_Floating] | None = None,
     losses: NDArray[_Floating] | None = None,
+) -> float: ...
+def nll_loss(
+    log_probabilities: NDArray[_Floating],
+    index: NDArray[np.int64],
+    weight: NDArray[_Floating] | None = None,
+    ignore_index: int | None = None,
+    mean: bool = True,
+    gradient: NDArray[_Floating] | None = None,
+    losses: NDArray[_Floating] | None = None,
+) -> float: ...
+def element_loss(
+    op: int,
+    prediction: NDArray[_Floating],
+    target: NDArray[_Floating],
+    parameter: float = 0,
+    scale: float = 1,
+    gradient: NDArray[_Floating] | None = None,
+    losses: NDArray[_Floating] | None = None,
+    positive: NDArray[_Floating] | None = None,
+    weight: NDArray[_Floating] | None = None,
 ) -> float: ...

@@ -1,19 +1,39 @@
-"""The softmax family and cross entropy over typed memoryviews: rows of numbers, classes last.
+"""The softmax family and losses over typed memoryviews: rows of numbers, classes last, or numbers one by one.
 
 A result may be written over an input of its shape. Everything is checked before anything is written.
 """
 from cython cimport floating
 from libc.stdint cimport int64_t
+from libc.string cimport memset
 
 import numpy as np
 
-from fastnn._kernels.cpu cimport active
+from fastnn._kernels.cpu cimport active, parallel
 from fastnn._kernels.fastnn cimport (
-    FNN_log_softmax, FNN_log_softmax_backward, FNN_logsumexp, FNN_softmax, FNN_softmax_backward, fnn_real, fnn_targets
+    FNN_MAX_LOSS_IN, FNN_N_LOSSES, FNN_hinge_loss, FNN_huber_loss, FNN_kl_div, FNN_kl_div_of_logs, FNN_l1_loss,
+    FNN_log_softmax, FNN_log_softmax_backward, FNN_logsumexp, FNN_mse_loss, FNN_sigmoid_cross_entropy,
+    FNN_smooth_l1_loss, FNN_softmax, FNN_softmax_backward, FNN_weighted_sigmoid_cross_entropy, fnn_loss, fnn_real,
+    fnn_targets
 )
 
 cdef enum:
     CHUNK = 64  # rows whose losses are added up at a time
+    PART = 1 << 16  # elements a thread takes at a time, if there are more than four times as many
+    PARTS = 256  # and no more of them than these
+    PIECE = 1 << 12  # elements that are added up at a time: sums of sums round off less
+
+# The losses of single numbers, as `element_loss` takes them
+OPS = {
+    "sigmoid_cross_entropy": FNN_sigmoid_cross_entropy,
+    "weighted_sigmoid_cross_entropy": FNN_weighted_sigmoid_cross_entropy,
+    "mse_loss": FNN_mse_loss,
+    "l1_loss": FNN_l1_loss,
+    "huber_loss": FNN_huber_loss,
+    "smooth_l1_loss": FNN_smooth_l1_loss,
+    "hinge_loss": FNN_hinge_loss,
+    "kl_div": FNN_kl_div,
+    "kl_div_of_logs": FNN_kl_div_of_logs,
+}
 
 
 cdef inline void check(str name, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t want_rows, Py_ssize_t want_n) except *:
@@ -21,9 +41,14 @@ cdef inline void check(str name, Py_ssize_t rows, Py_ssize_t n, Py_ssize_t want_
         raise ValueError(f"{name} has shape ({rows}, {n}), expected ({want_rows}, {want_n})")
 
 
-cdef bint apart(const void *a, Py_ssize_t n, const void *b, Py_ssize_t m) noexcept:
+cdef inline void check_length(str name, Py_ssize_t length, Py_ssize_t want) except *:
+    if length != want:
+        raise ValueError(f"{name} has length {length}, expected {want}")
+
+
+cdef inline bint apart(const void *a, size_t n, const void *b, size_t m) noexcept:
     """Return whether n bytes at a and m bytes at b share no memory; NULL shares none."""
-    return a == NULL or b == NULL or <size_t>a + n <= <size_t>b or <size_t>b + m <= <size_t>a
+    return b == NULL or <size_t>a + n <= <size_t>b or <size_t>b + m <= <size_t>a
 
 
 cdef void run(int op, floating *y, const floating[:, ::1] a, const floating *b) noexcept nogil:
@@ -34,9 +59,17 @@ cdef void run(int op, floating *y, const floating[:, ::1] a, const floating *b) 
     table.rows[op](y, inputs, a.shape[0], a.shape[1])
 
 
+cdef inline int check_apart(const void *out, const void *like, size_t size, const void *other, size_t n) except -1:
+    """Raise unless `out` is what it is computed from, `size` bytes as itself, or apart from it and from the other."""
+    if not (out == like or apart(out, size, like, size)) or not apart(out, size, other, n):
+        raise ValueError("the result overlaps an input, expected the one of its shape or memory of its own")
+    return 0
+
+
 cdef void transform(int op, floating[:, ::1] y, const floating[:, ::1] x) except *:
     check("y", y.shape[0], y.shape[1], x.shape[0], x.shape[1])
     if y.shape[0] and y.shape[1]:
+        check_apart(&y[0, 0], &x[0, 0], y.shape[0] * y.shape[1] * sizeof(floating), NULL, 0)
         with nogil:
             run(op, &y[0, 0], x, NULL)
 
@@ -44,7 +77,10 @@ cdef void transform(int op, floating[:, ::1] y, const floating[:, ::1] x) except
 cdef void backward(int op, floating[:, ::1] dx, const floating[:, ::1] dy, const floating[:, ::1] y) except *:
     check("dy", dy.shape[0], dy.shape[1], y.shape[0], y.shape[1])
     check("dx", dx.shape[0], dx.shape[1], y.shape[0], y.shape[1])
-    if y.shape[0] and y.shape[1]:
+    cdef size_t size = y.shape[0] * y.shape[1] * sizeof(floating)
+    if size:
+        check_apart(&dx[0, 0], &y[0, 0], size, NULL, 0)
+        check_apart(&dx[0, 0], &dy[0, 0], size, NULL, 0)
         with nogil:
             run(op, &dx[0, 0], dy, &y[0, 0])
 
@@ -61,8 +97,7 @@ def log_softmax(floating[:, ::1] y, const floating[:, ::1] x):
 
 def logsumexp(floating[::1] y, const floating[:, ::1] x):
     """Write log(sum(exp(x))) of each row of x into y."""
-    if y.shape[0] != x.shape[0]:
-        raise ValueError(f"y has length {y.shape[0]}, expected {x.shape[0]}, one for each row")
+    check_length("y", y.shape[0], x.shape[0])
     if not x.shape[1]:
         y[:] = -np.inf
     elif x.shape[0]:
@@ -105,7 +140,8 @@ def softmax_cross_entropy(
 
     Targets are an `index` or `probabilities`, the other is None; the gradient may be written over the logits.
     """
-    cdef Py_ssize_t rows = logits.shape[0], n = logits.shape[1], start, m, r, size
+    cdef Py_ssize_t rows = logits.shape[0], n = logits.shape[1], start, m, r
+    cdef size_t size
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef fnn_targets targets
     cdef double chunk[CHUNK]
@@ -115,10 +151,8 @@ def softmax_cross_entropy(
         raise TypeError("targets are an index or probabilities, one of the two")
     if gradient is not None:
         check("gradient", gradient.shape[0], gradient.shape[1], rows, n)
-    if losses is not None and losses.shape[0] != rows:
-        raise ValueError(f"losses have length {losses.shape[0]}, expected {rows}, one for each row")
-    if weight is not None and weight.shape[0] != n:
-        raise ValueError(f"weight has length {weight.shape[0]}, expected {n}, one for each class")
+    check_length("losses", rows if losses is None else losses.shape[0], rows)
+    check_length("weight", n if weight is None else weight.shape[0], n)
     if weight is None and (probabilities is not None or label_smoothing):
         weight = np.ones(n, np.float32 if floating is float else np.float64)
 
@@ -127,8 +161,7 @@ def softmax_cross_entropy(
     targets.soft = NULL
     targets.weight = NULL if weight is None or n == 0 else &weight[0]
     if index is not None:
-        if index.shape[0] != rows:
-            raise ValueError(f"index has length {index.shape[0]}, expected {rows}, one for each row")
+        check_length("index", index.shape[0], rows)
         if ignore_index is not None:
             targets.ignore = ignore_index
         counted = count[floating](index, n, weight, ignore_index is not None, targets.ignore)
@@ -152,12 +185,9 @@ def softmax_cross_entropy(
     if gradient is not None:
         dz = &gradient[0, 0]
         size = rows * n * sizeof(floating)
-        if not (
-            (dz == &logits[0, 0] or apart(dz, size, &logits[0, 0], size)) and apart(dz, size, targets.soft, size)
-            and apart(dz, size, targets.weight, n * sizeof(floating))
-            and apart(dz, size, targets.index, rows * sizeof(int64_t))
-        ):
-            raise ValueError("gradient overlaps an input, expected the logits themselves or memory of its own")
+        check_apart(dz, &logits[0, 0], size, targets.soft, size)
+        check_apart(dz, &logits[0, 0], size, targets.weight, n * sizeof(floating))
+        check_apart(dz, &logits[0, 0], size, targets.index, rows * sizeof(int64_t))
     with nogil:
         start = 0
         while start < rows:
@@ -175,3 +205,115 @@ def softmax_cross_entropy(
                 targets.soft = <const floating *>targets.soft + m * n
             start += m
     return total * targets.scale if targets.scale else 0.0
+
+
+def nll_loss(
+    const floating[:, ::1] log_probabilities, const int64_t[::1] index, const floating[::1] weight=None,
+    ignore_index=None, bint mean=True, floating[:, ::1] gradient=None, floating[::1] losses=None,
+):
+    """Return the mean or sum of -weight * log_probabilities at the index of each row; write what there is room for."""
+    cdef Py_ssize_t rows = log_probabilities.shape[0], n = log_probabilities.shape[1], r
+    cdef double total = 0, scale = 1, counted
+    cdef int64_t ignore = -1 if ignore_index is None else ignore_index
+    cdef floating w, loss
+    cdef size_t size
+    check_length("index", index.shape[0], rows)
+    if gradient is not None:
+        check("gradient", gradient.shape[0], gradient.shape[1], rows, n)
+    check_length("losses", rows if losses is None else losses.shape[0], rows)
+    check_length("weight", n if weight is None else weight.shape[0], n)
+    counted = count[floating](index, n, weight, ignore_index is not None, ignore)
+    if mean:
+        scale = 1 / counted if counted else 0
+    if gradient is not None and rows and n:
+        size = rows * n * sizeof(floating)
+        check_apart(&gradient[0, 0], &log_probabilities[0, 0], size, &index[0], rows * sizeof(int64_t))
+        if weight is not None:
+            check_apart(&gradient[0, 0], &log_probabilities[0, 0], size, &weight[0], n * sizeof(floating))
+    with nogil:
+        for r in range(rows):
+            loss = w = 0
+            if index[r] != ignore:
+                w = 1 if weight is None else weight[index[r]]
+                loss = -w * log_probabilities[r, index[r]] if w else 0
+            total += loss
+            if losses is not None:
+                losses[r] = loss
+            if gradient is not None and n:
+                memset(&gradient[r, 0], 0, n * sizeof(floating))
+                if index[r] != ignore:
+                    gradient[r, index[r]] = <floating>(-scale * w)
+    return total * scale if scale else 0.0
+
+
+ctypedef struct parts:
+    fnn_loss *loss
+    const char *inputs[FNN_MAX_LOSS_IN]
+    char *gradient
+    char *losses
+    double parameter, scale
+    Py_ssize_t unit, n, part
+    double totals[PARTS]
+
+
+cdef void run_part(void *context, Py_ssize_t i) noexcept nogil:
+    cdef parts *job = <parts *>context
+    cdef Py_ssize_t start = i * job.part, end = min(start + job.part, job.n), offset, k
+    cdef const void *inputs[FNN_MAX_LOSS_IN]
+    job.totals[i] = 0
+    while start < end:
+        offset = start * job.unit
+        for k in range(FNN_MAX_LOSS_IN):
+            inputs[k] = job.inputs[k] + offset if job.inputs[k] else NULL
+        job.totals[i] += job.loss(
+            job.losses + offset if job.losses else NULL, job.gradient + offset if job.gradient else NULL, inputs,
+            job.parameter, job.scale, min(<Py_ssize_t>PIECE, end - start))
+        start += PIECE
+
+
+def element_loss(
+    int op, const floating[::1] prediction, const floating[::1] target, double parameter=0, double scale=1,
+    floating[::1] gradient=None, floating[::1] losses=None, const floating[::1] positive=None,
+    const floating[::1] weight=None,
+):
+    """Return the sum of one of OPS; write each loss, and `scale` times its slope, where there is room given for them.
+
+    `positive` and `weight`, factors of the targets and of the losses, are for the weighted one alone. The gradient may
+    be written over the prediction.
+    """
+    cdef parts job
+    cdef double total = 0
+    cdef Py_ssize_t n = prediction.shape[0], i, blocks
+    cdef size_t size = n * sizeof(floating)
+    if not 0 <= op < FNN_N_LOSSES or (op == FNN_weighted_sigmoid_cross_entropy) != (weight is not None):
+        raise ValueError(f"operation {op} is not a loss that takes these arguments")
+    if (positive is None) != (weight is None):
+        raise TypeError("positive and weight are given together, or neither")
+    check_length("target", target.shape[0], n)
+    check_length("gradient", n if gradient is None else gradient.shape[0], n)
+    check_length("losses", n if losses is None else losses.shape[0], n)
+    check_length("positive", n if positive is None else positive.shape[0], n)
+    check_length("weight", n if weight is None else weight.shape[0], n)
+    if n == 0:
+        return 0.0
+    job.loss = active[0].f32.losses[op] if floating is float else active[0].f64.losses[op]
+    job.inputs[0], job.inputs[1] = <const char *>&prediction[0], <const char *>&target[0]
+    job.inputs[2] = NULL if positive is None else <const char *>&positive[0]
+    job.inputs[3] = NULL if weight is None else <const char *>&weight[0]
+    job.gradient = NULL if gradient is None else <char *>&gradient[0]
+    job.losses = NULL if losses is None else <char *>&losses[0]
+    if job.gradient != NULL:
+        for i in range(1, FNN_MAX_LOSS_IN):
+            check_apart(job.gradient, job.inputs[0], size, job.inputs[i], size)
+    job.parameter, job.scale, job.unit, job.n = parameter, scale, sizeof(floating), n
+    with nogil:
+        job.part = (n // (PARTS * PART) + 1) * PART
+        blocks = (n + job.part - 1) // job.part
+        if blocks > 4:
+            parallel(run_part, &job, blocks)
+        else:
+            for i in range(blocks):
+                run_part(&job, i)
+        for i in range(blocks):
+            total += job.totals[i]
+    return total
