@@ -1096,6 +1096,34 @@ def embedding_lookup_backward(dy_weight, dy, indices, y):
     return by_add_at, by_sorting
 
 
+def embedding_bag(weight, dy, indices, y):
+    """All rows, then their sums; or row k of every bag in turn, which leaves no more than two in the cache."""
+    bags = indices.reshape(-1, 20)
+    out, row = np.empty((2, len(bags), weight.shape[1]), weight.dtype)
+    by_place = np.ascontiguousarray(bags.T)
+
+    def at_once():
+        return weight.take(indices, 0, y, "clip").reshape(*bags.shape, -1).sum(1, out=out)
+
+    def in_turn():
+        weight.take(by_place[0], 0, out, "clip")
+        for places in by_place[1:]:
+            add(out, weight.take(places, 0, row, "clip"), out)
+        return out
+
+    return at_once, in_turn
+
+
+def embedding_bag_backward(weight, dy, indices, y):
+    rows = y.reshape(-1, 20, y.shape[1])
+
+    def run():
+        np.copyto(rows, dy[: len(rows), None])
+        return rows
+
+    return run
+
+
 def coalesce(dy_weight, dy, indices, y):
     """In the order of first appearance; of the sorted rows that of their first places."""
 

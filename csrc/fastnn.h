@@ -143,8 +143,11 @@ typedef struct {
                    ptrdiff_t column);
     void (*matvec)(void *out, const void *w, const void *a, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t w_row);
     fnn_cell *cells[FNN_N_CELLS];
-    /* embedding.h: out += in */
+    /* embedding.h: out += in; the sum or mean of `count` rows of a table, `skip` and NULL weights aside; factor * in */
     void (*accumulate)(void *out, const void *in, ptrdiff_t n);
+    void (*bag)(void *out, const void *table, const int64_t *index, const void *weight, int64_t skip, int mean,
+                ptrdiff_t count, ptrdiff_t n);
+    void (*scaled)(void *out, const void *in, double factor, ptrdiff_t n);
     /* normalization.h: statistics are double; they are means, 1 / sqrt(variance + eps), sums of squared deviations (m2) */
     void (*layer_norm)(void *y, double *mean, double *rstd, const void *x, const void *weight, const void *bias,
                        double eps, ptrdiff_t rows, ptrdiff_t n);
@@ -168,9 +171,8 @@ typedef struct {
                         ptrdiff_t out_row);
     void (*keep_max)(void *y, int32_t *at, const void *x, int32_t tap, ptrdiff_t n);
     void (*largest)(void *y, int32_t *at, const void *x, ptrdiff_t n);
-    /* updates.h: the sum of squares, in float64; out *= factor */
+    /* updates.h: the sum of squares, in float64 */
     double (*squared_norm)(const void *in, ptrdiff_t n);
-    void (*scale)(void *out, double factor, ptrdiff_t n);
     /* attention.h: one query, and keys or values whose rows lie `step` numbers apart */
     void (*weighted_rows)(void *out, const void *weights, const void *x, ptrdiff_t rows, ptrdiff_t step, ptrdiff_t n);
     void (*additive_scores)(void *scores, const void *query, const void *v, const void *keys, ptrdiff_t rows,

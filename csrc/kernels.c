@@ -96,6 +96,8 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .matvec = matvec_##sfx,                                 \
         .cells = {FNN_CELLS(CELLS_##sfx)},                      \
         .accumulate = accumulate_##sfx,                         \
+        .bag = bag_##sfx,                                       \
+        .scaled = scaled_##sfx,                                 \
         .layer_norm = layer_norm_##sfx,                         \
         .layer_norm_backward = layer_norm_backward_##sfx,       \
         .row_moments = row_moments_##sfx,                       \
@@ -110,7 +112,6 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .keep_max = keep_max_##sfx,                             \
         .largest = largest_##sfx,                               \
         .squared_norm = squared_norm_##sfx,                     \
-        .scale = scale_##sfx,                                   \
         .weighted_rows = weighted_rows_##sfx,                   \
         .additive_scores = additive_scores_##sfx,               \
         .additive_backward = additive_backward_##sfx,           \

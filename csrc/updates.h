@@ -127,22 +127,15 @@ FNN_UPDATES(UPDATE)
 /* In lanes, so that the order of additions is the same everywhere. */
 static double F(squared_norm)(const void *in_, ptrdiff_t n)
 {
-    enum { LANES = 32 };
+    enum { LANES = 64 };
     const REAL *in = in_;
+    REAL pad[LANES] = {0};
     double lane[LANES] = {0}, sum = 0;
     for (ptrdiff_t start = 0; start < n; start += LANES) {
-        REAL pad[LANES] = {0};
         const REAL *x = in + start;
         if (n - start < LANES) x = memcpy(pad, x, (size_t)(n - start) * sizeof(REAL));
         SIMD for (int i = 0; i < LANES; i++) lane[i] += (double)x[i] * (double)x[i];
     }
     for (int i = 0; i < LANES; i++) sum += lane[i];
     return sum;
-}
-
-static void F(scale)(void *out_, double factor_, ptrdiff_t n)
-{
-    REAL *out = out_;
-    const REAL factor = C(factor_);
-    SIMD for (ptrdiff_t i = 0; i < n; i++) out[i] *= factor;
 }

@@ -1,5 +1,7 @@
 """Embeddings: rows gathered and scattered back, duplicates, bounds, layouts, dtypes, errors."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -204,3 +206,106 @@ def test_from_vectors():
     for bad, error in ((np.ones(3), ValueError), (np.ones((2, 2), complex), TypeError)):
         with pytest.raises(error, match=r"vectors (have|has)"):
             nn.Embedding.from_vectors(bad)
+
+
+# --- bags ------------------------------------------------------------------------------------------------------------
+
+
+def bag_by_hand(weight, bags, mode, weights, padding):
+    """The bags as lists, summed one after the other."""
+    y = np.zeros((len(bags), weight.shape[1]))
+    for b, bag in enumerate(bags):
+        counted = [i for i, index in enumerate(bag) if index != padding]
+        for i in counted:
+            factor = 1 if weights is None else weights[b][i]
+            y[b] += factor * weight[bag[i]] / (len(counted) if mode == "mean" else 1)
+    return y
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("size", [1, 5, 64, 65, 200])
+@pytest.mark.parametrize("lengths", [[], [0], [3], [2, 0, 7, 1], [0, 0, 4, 0]], ids=str)
+def test_bags(isa, rng, lengths, size, dtype):
+    weight = rng.normal(size=(9, size)).astype(dtype)
+    bags = [rng.integers(0, 9, n).tolist() for n in lengths]
+    flat, ends = np.concatenate([np.zeros(0, int), *map(np.array, bags)]).astype(int), np.cumsum([0, *lengths])
+    rtol = {np.float16: 2e-3, np.float32: 1e-5, np.float64: 1e-13}[dtype]
+    for mode, padding, weighted, last in itertools.product(
+        ("mean", "sum"), (None, 4, -2), (False, True), (False, True)
+    ):
+        if weighted and mode == "mean":
+            continue
+        w = rng.normal(size=len(flat)).astype(dtype) if weighted else None
+        options = {"mode": mode, "padding_idx": padding, "per_sample_weights": w, "include_last_offset": last}
+        offsets = ends if last else ends[:-1]
+        y = fastnn.embedding_bag(weight, flat, offsets, **options)
+        assert (y.dtype, y.shape) == (dtype, (len(bags), size))
+        weights = None if w is None else np.split(w.astype(float), ends[1:-1])
+        expected = bag_by_hand(weight.astype(float), bags, mode, weights, None if padding is None else padding % 9)
+        np.testing.assert_allclose(y, expected, rtol=rtol, atol=5 * rtol)
+        dy = rng.normal(size=y.shape).astype(dtype)
+        gradients = fastnn.embedding_bag_backward(dy, weight, flat, offsets, **options)
+        truth = reference.embedding_bag_backward(dy, weight, flat, offsets, **options)
+        assert list(gradients) == list(truth) == ["rows"] + ["per_sample_weights"] * weighted
+        for name, gradient in gradients.items():
+            assert gradient.dtype == dtype
+            np.testing.assert_allclose(gradient, truth[name], rtol=rtol, atol=20 * rtol)
+
+
+def test_bags_of_equal_length_need_no_offsets(isa, rng):
+    weight, indices = rng.normal(size=(9, 5)), rng.integers(0, 9, size=(4, 3))
+    np.testing.assert_allclose(fastnn.embedding_bag(weight, indices), weight[indices].mean(1), rtol=1e-14)
+    np.testing.assert_allclose(fastnn.embedding_bag(weight, indices, mode="sum"), weight[indices].sum(1), rtol=1e-14)
+    assert fastnn.embedding_bag(weight, np.zeros((0, 3), int)).shape == (0, 5)
+    assert not fastnn.embedding_bag(weight, np.zeros((2, 0), int)).any()
+    gradient = fastnn.embedding_bag_backward(np.ones((4, 5)), weight, indices)["rows"]
+    np.testing.assert_allclose(gradient, np.full((4, 3, 5), 1 / 3), rtol=1e-15)
+    # what comes after the last offset is in no bag
+    y = fastnn.embedding_bag(weight, [1, 2, 3], [0, 2], include_last_offset=True, mode="sum")
+    np.testing.assert_allclose(y, [weight[1] + weight[2]], rtol=1e-15)
+    rows = fastnn.embedding_bag_backward(np.ones((1, 5)), weight, [1, 2, 3], [0, 2], include_last_offset=True)["rows"]
+    np.testing.assert_array_equal(rows, [[0.5] * 5, [0.5] * 5, [0] * 5])
+
+
+def test_bags_refuse_what_does_not_fit():
+    weight = np.ones((9, 4))
+    for arguments, keywords, error, words in [
+        ((weight, [0, 9], [0]), {}, IndexError, "indices hold 9, which is not among the 9 rows"),
+        ((weight, [0, -1], [0]), {}, IndexError, "indices hold -1"),
+        ((weight, [0.5], [0]), {}, TypeError, "indices have dtype float64"),
+        ((weight, [0], [0.0]), {}, TypeError, "offsets have dtype float64"),
+        ((weight, [0]), {}, ValueError, r"indices have shape \(1,\), expected \(bags, length\)"),
+        ((weight, [[0]], [0]), {}, ValueError, r"indices have shape \(1, 1\), expected \(n,\)"),
+        ((weight, [0, 1], [1]), {}, ValueError, "expected them to rise from 0"),
+        ((weight, [0, 1], [0, 2, 1]), {}, ValueError, "expected them to rise from 0 to at most 2"),
+        ((weight, [0, 1], [0, 3]), {}, ValueError, "expected them to rise from 0 to at most 2"),
+        ((weight, [0, 1], np.zeros(0, int)), {"include_last_offset": True}, ValueError, "offsets have shape"),
+        ((weight, [[0]]), {"include_last_offset": True}, ValueError, "include_last_offset is True"),
+        ((weight, [[0]]), {"mode": "max"}, ValueError, "mode is 'max'"),
+        ((weight, [[0]]), {"padding_idx": 9}, ValueError, "padding_idx is 9"),
+        ((weight, [[0]]), {"per_sample_weights": [[1.0]]}, ValueError, "mode is 'mean', expected 'sum'"),
+        ((weight, [[0]]), {"per_sample_weights": [1.0], "mode": "sum"}, ValueError, "per_sample_weights has shape"),
+        ((weight[0], [[0]]), {}, ValueError, r"weight has shape \(4,\)"),
+        ((weight.astype(complex), [[0]]), {}, TypeError, "weight has dtype complex128"),
+    ]:
+        with pytest.raises(error, match=words):
+            fastnn.embedding_bag(*arguments, **keywords)
+        with pytest.raises(error, match=words):
+            fastnn.embedding_bag_backward(np.ones((1, 4)), *arguments, **keywords)
+    with pytest.raises(ValueError, match=r"dy has shape \(2, 4\), expected \(1, 4\)"):
+        fastnn.embedding_bag_backward(np.ones((2, 4)), weight, [[0]])
+
+
+@pytest.mark.parametrize("mode", ["mean", "sum"])
+def test_bag_layers(rng, mode):
+    layers = [nn.EmbeddingBag(6, 3, mode=mode, sparse=sparse, padding_idx=-1, rng=0) for sparse in (False, True)]
+    x, offsets = rng.integers(0, 6, 10), np.array([0, 4, 4])
+    for layer in layers:
+        y, back = layer.vjp(x, offsets)
+        np.testing.assert_array_equal(layer(x, offsets), y)
+        assert back(np.ones_like(y)) is None
+    np.testing.assert_allclose(layers[1].weight.grad.to_dense(6), layers[0].weight.grad, rtol=1e-6)
+    assert not layers[0].weight.value[5].any()
+    assert not layers[0].weight.grad[5].any()
+    frozen = nn.EmbeddingBag.from_vectors(layers[0].weight.value, mode=mode, padding_idx=5)
+    np.testing.assert_array_equal(frozen(x, offsets), layers[0](x, offsets))

@@ -141,6 +141,7 @@ LAYERS = {
     "linear": (nn.Linear(5, 2, rng=0), [X], {}),
     "linear-row": (nn.Linear(5, 2, bias=False, rng=0), [X[0, 0]], {}),
     "embedding": (nn.Embedding(7, 3, rng=0), [IDS], {}),
+    "embedding_bag": (nn.EmbeddingBag(7, 3, padding_idx=1, rng=0), [IDS], {}),
     "dropout": (nn.Dropout(0.4, rng=0), [X], {}),
     "dropout-inference": (nn.Dropout(0.4, rng=0), [X], {"training": False}),
     "rnn": (nn.RNN(5, 2, rng=0), [X], {}),

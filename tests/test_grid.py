@@ -234,6 +234,18 @@ def embedding():
     value = lambda F, weight: F.embedding_lookup(weight, indices)
     backward = lambda F, dy: F.embedding_lookup_backward(dy, indices, 4)
     check = lambda weight: ((dy * value(fastnn, weight)).sum(), backward(fastnn, dy)), [weight]
+    (dbag, w) = normal((2, 3), (2, 5))
+    bag = lambda F, weight, w: F.embedding_bag(weight, indices, mode="sum", per_sample_weights=w, padding_idx=1)
+    keywords = {"mode": "sum", "padding_idx": 1}
+    pull = lambda F, dbag, weight, w: F.embedding_bag_backward(dbag, weight, indices, per_sample_weights=w, **keywords)
+
+    def check_bag(weight, w):
+        gradients = pull(fastnn, dbag, weight, w)
+        rows = fastnn.embedding_lookup_backward(gradients["rows"], indices, 4)
+        return (dbag * bag(fastnn, weight, w)).sum(), (rows, gradients["per_sample_weights"])
+
+    yield "embedding_bag", bag, [weight, w], (check_bag, [weight, w])
+    yield "embedding_bag_backward", pull, [dbag, weight, w], (check_bag, [weight, w])
     rows = indices.reshape(-1)
     yield "coalesce", lambda F, values: F.coalesce(rows, values)[1], [dy.reshape(10, 3)], None
     yield "embedding_lookup", value, [weight], check

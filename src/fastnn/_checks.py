@@ -264,6 +264,56 @@ def row_indices(indices, rows, name="indices"):
     return indices.astype(np.int64, copy=False)
 
 
+def row_number(name, index, n):
+    """Return the number of one of n rows, counted from 0, for one that may be negative; None stays None."""
+    if index is None:
+        return None
+    index = operator.index(index)
+    if not -n <= index < n:
+        raise ValueError(f"{name} is {index}, expected from {-n} to {n - 1}")
+    return index % n
+
+
+def bag_arguments(weight, indices, offsets, mode, per_sample_weights, include_last_offset, padding_idx):
+    """Return weight, indices, the bounds of the bags among them, their weights in one row, whether to average, padding.
+
+    Bag b holds the indices from bounds[b] to bounds[b + 1]; the padding is -1 where there is none. Whether the indices
+    are rows of the weight is still to be seen.
+    """
+    weight, indices = as_float(weight, "weight"), np.asarray(indices)
+    if weight.ndim != 2:
+        raise ValueError(f"weight has shape {weight.shape}, expected (num_embeddings, embedding_dim)")
+    check_choice(mode, ("mean", "sum"), "mode")
+    if offsets is None:
+        if indices.ndim != 2:
+            raise ValueError(f"indices have shape {indices.shape}, expected (bags, length) where offsets is None")
+        if include_last_offset:
+            raise ValueError("include_last_offset is True, but offsets is None")
+        bounds = np.arange(len(indices) + 1) * indices.shape[1]
+    else:
+        if indices.ndim != 1:
+            raise ValueError(f"indices have shape {indices.shape}, expected (n,) with offsets")
+        offsets = np.asarray(offsets)
+        if offsets.dtype.kind not in "iu":
+            raise TypeError(f"offsets have dtype {offsets.dtype}, expected integers")
+        if offsets.ndim != 1 or (include_last_offset and not len(offsets)):
+            raise ValueError(
+                f"offsets have shape {offsets.shape}, expected one dimension, and a last offset if included"
+            )
+        bounds = offsets if include_last_offset else np.append(offsets, len(indices))
+        bounds = bounds.astype(np.int64, copy=False)
+        if bounds[0] != 0 or bounds[-1] > len(indices) or (bounds[1:] < bounds[:-1]).any():
+            raise ValueError(f"offsets are {offsets}, expected them to rise from 0 to at most {len(indices)}")
+    if per_sample_weights is not None:
+        per_sample_weights = as_float(per_sample_weights, "per_sample_weights")
+        check_shape(per_sample_weights, indices.shape, "per_sample_weights")
+        if mode != "sum":
+            raise ValueError(f"per_sample_weights are given, but mode is {mode!r}, expected 'sum'")
+        per_sample_weights = per_sample_weights.reshape(-1)
+    padding = row_number("padding_idx", padding_idx, len(weight))
+    return weight, indices, bounds, per_sample_weights, mode == "mean", -1 if padding is None else padding
+
+
 def check_rows_of_values(rows, values):
     """Return rows as int64 (n,) and values (n, dim) as float16, float32 or float64."""
     rows, values = row_indices(rows, np.iinfo(np.int64).max, "rows"), as_float(values, "values")

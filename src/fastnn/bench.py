@@ -353,6 +353,13 @@ def _embedding():
             "weight.fill(0); np.add(dy, y, y)",
         )
         yield Row("embedding", "embedding_lookup_backward", "float32", size, back, "grad", draw, limit)
+        bags = n // 20
+        bag, bag_limit = "F.embedding_bag(weight, indices.reshape(-1, 20), mode='sum')", "np.copyto(y, dy)"
+        back = f"F.embedding_bag_backward(dy[:{bags}], weight, indices.reshape(-1, 20), mode='sum')['rows']"
+        yield Row("embedding", "embedding_bag", "float32", f"{size}/20", f"y_bag = {bag}", "y_bag", draw, bag_limit)
+        yield Row(
+            "embedding", "embedding_bag_backward", "float32", f"{size}/20", f"rows = {back}", "rows", draw, bag_limit
+        )
         copy, statement = "np.copyto(y, dy)", "rows, sums = F.coalesce(indices, dy)"
         yield Row("embedding", "coalesce", "float32", size, statement, "rows, sums", draw, copy)
 

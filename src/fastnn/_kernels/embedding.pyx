@@ -1,11 +1,17 @@
-"""Rows of an embedding gathered by index, and their gradients scattered back, over typed memoryviews."""
+"""Rows of an embedding gathered by index, summed in bags, and their gradients scattered back, over typed memoryviews.
+
+`take_rows` looks at NumPy arrays themselves: for few rows, memoryviews cost more than copying.
+"""
 from cython cimport floating
 from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
+cimport numpy as cnp
 
 from fastnn._kernels.cpu cimport active
 from fastnn._kernels.fastnn cimport fnn_real
+
+cnp.import_array()
 
 
 cdef int check_rows(const int64_t[::1] rows, Py_ssize_t count, str name="indices") except -1:
@@ -73,6 +79,39 @@ def embedding_lookup(unsigned char[:, ::1] out, const unsigned char[:, :] weight
             active[0].gather(&out[0, 0], &weight[0, 0], &indices[0], indices.shape[0], size, weight.strides[0])
 
 
+cdef inline bint plain(cnp.ndarray x) noexcept:
+    """Whether x is in C order, aligned, and in the machine's byte order."""
+    cdef int wanted = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED
+    return cnp.PyArray_FLAGS(x) & wanted == wanted and not cnp.PyArray_ISBYTESWAPPED(x)
+
+
+def take_rows(cnp.ndarray weight, cnp.ndarray indices):
+    """Return weight[indices] for plain arrays: a float matrix and up to 7 axes of int64; None for any others."""
+    cdef int kind = cnp.PyArray_TYPE(weight), d, ndim = cnp.PyArray_NDIM(indices)
+    cdef cnp.npy_intp[8] shape
+    cdef Py_ssize_t rows, size, n = cnp.PyArray_SIZE(indices)
+    cdef const int64_t *index = <const int64_t *>cnp.PyArray_DATA(indices)
+    cdef const char *table = cnp.PyArray_BYTES(weight)
+    cdef char *to
+    if kind not in (cnp.NPY_FLOAT16, cnp.NPY_FLOAT32, cnp.NPY_FLOAT64) or cnp.PyArray_TYPE(indices) != cnp.NPY_INT64:
+        return None
+    if cnp.PyArray_NDIM(weight) != 2 or ndim > 7 or not plain(weight) or not plain(indices):
+        return None
+    rows = cnp.PyArray_DIM(weight, 0)
+    size = cnp.PyArray_DIM(weight, 1) * cnp.PyArray_ITEMSIZE(weight)
+    if n and active[0].outside(index, n, rows):
+        return None  # who looks closer finds the words
+    for d in range(ndim):
+        shape[d] = cnp.PyArray_DIM(indices, d)
+    shape[ndim] = cnp.PyArray_DIM(weight, 1)
+    out = cnp.PyArray_EMPTY(ndim + 1, shape, kind, 0)
+    to = cnp.PyArray_BYTES(out)
+    if n and size:
+        with nogil:
+            active[0].gather(to, table, index, n, size, size)
+    return out
+
+
 def embedding_lookup_backward(floating[:, ::1] grad, const floating[:, ::1] dy, const int64_t[::1] indices):
     """Add each row of dy to the row of `grad` that its index names, one after the other."""
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
@@ -104,3 +143,91 @@ def coalesce(int64_t[::1] distinct, floating[:, ::1] sums, const int64_t[::1] ro
             sum_rows(&sums[0, 0], values, space)
     free(space)
     return count
+
+
+cdef int check_bags(const int64_t[::1] indices, const int64_t[::1] bounds, Py_ssize_t bags, Py_ssize_t rows,
+                    Py_ssize_t weights) except -1:
+    """Raise unless bag b can hold the indices from bounds[b] to bounds[b + 1], each with a weight if there are any."""
+    cdef Py_ssize_t b
+    check_rows(indices, rows)
+    if bounds.shape[0] != bags + 1 or weights not in (-1, indices.shape[0]):
+        raise ValueError(f"bounds have length {bounds.shape[0]} and weights {weights}, expected {bags + 1} and "
+                         f"{indices.shape[0]}")
+    if bounds[0] < 0 or bounds[bags] > indices.shape[0]:
+        raise ValueError(f"bounds go from {bounds[0]} to {bounds[bags]}, expected from 0 to {indices.shape[0]}")
+    for b in range(bags):
+        if bounds[b] > bounds[b + 1]:
+            raise ValueError(f"bounds fall from {bounds[b]} to {bounds[b + 1]}")
+    return 0
+
+
+def embedding_bag(floating[:, ::1] out, const floating[:, ::1] weight, const int64_t[::1] indices,
+                  const int64_t[::1] bounds, bint mean, int64_t padding=-1,
+                  const floating[::1] per_sample_weights=None):
+    """Write the sum or the mean of each bag's rows, but for those of the padding, each times its weight."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef Py_ssize_t b, size = weight.shape[1]
+    cdef bint weighted = per_sample_weights is not None and indices.shape[0] > 0
+    cdef const void *factors
+    if out.shape[1] != size:
+        raise ValueError(f"out has rows of {out.shape[1]}, expected {size} as weight has")
+    check_bags(indices, bounds, out.shape[0], weight.shape[0],
+               -1 if per_sample_weights is None else per_sample_weights.shape[0])
+    if size == 0:
+        return
+    if indices.shape[0] == 0:
+        out[:] = 0
+        return
+    with nogil:
+        for b in range(out.shape[0]):
+            factors = &per_sample_weights[bounds[b]] if weighted else NULL
+            table.bag(&out[b, 0], &weight[0, 0], &indices[0] + bounds[b], factors, padding, mean,
+                      bounds[b + 1] - bounds[b], size)
+
+
+def embedding_bag_backward(floating[:, ::1] rows, const floating[:, ::1] dy, const floating[:, ::1] weight,
+                           const int64_t[::1] indices, const int64_t[::1] bounds, bint mean, int64_t padding=-1,
+                           const floating[::1] per_sample_weights=None, floating[::1] weights_grad=None):
+    """Write the gradient of the row of each index, and that of its weight where there is room given for it."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef Py_ssize_t b, i, used, size = weight.shape[1]
+    cdef double factor
+    if dy.shape[1] != size or rows.shape[1] != size or rows.shape[0] != indices.shape[0]:
+        raise ValueError(f"rows have shape ({rows.shape[0]}, {rows.shape[1]}) and dy rows of {dy.shape[1]}, "
+                         f"expected ({indices.shape[0]}, {size}) and {size}")
+    check_bags(indices, bounds, dy.shape[0], weight.shape[0],
+               -1 if per_sample_weights is None else per_sample_weights.shape[0])
+    if weights_grad is not None and weights_grad.shape[0] != indices.shape[0]:
+        raise ValueError(f"weights_grad has length {weights_grad.shape[0]}, expected {indices.shape[0]}")
+    if size == 0 or dy.shape[0] == 0:
+        rows[:] = 0
+        if weights_grad is not None:
+            weights_grad[:] = 0
+        return
+    with nogil:
+        for i in range(indices.shape[0]):  # those that are in no bag
+            if not bounds[0] <= i < bounds[dy.shape[0]]:
+                memset(&rows[i, 0], 0, size * sizeof(floating))
+                if weights_grad is not None:
+                    weights_grad[i] = 0
+        for b in range(dy.shape[0]):
+            used = 0
+            for i in range(bounds[b], bounds[b + 1]):
+                used += indices[i] != padding
+            for i in range(bounds[b], bounds[b + 1]):
+                factor = 1
+                if weights_grad is not None:
+                    weights_grad[i] = 0
+                if indices[i] == padding:
+                    memset(&rows[i, 0], 0, size * sizeof(floating))
+                    continue
+                if mean:
+                    factor = 1.0 / used
+                if per_sample_weights is not None:
+                    factor = per_sample_weights[i]
+                if factor == 1:
+                    memcpy(&rows[i, 0], &dy[b, 0], size * sizeof(floating))
+                else:
+                    table.scaled(&rows[i, 0], &dy[b, 0], factor, size)
+                if weights_grad is not None:
+                    table.matvec(&weights_grad[i], &weight[indices[i], 0], &dy[b, 0], 1, size, size)

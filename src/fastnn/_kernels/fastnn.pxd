@@ -106,6 +106,9 @@ cdef extern from "fastnn.h" nogil:
         void (*matvec)(void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         fnn_cell *cells[FNN_N_CELLS]
         void (*accumulate)(void *, const void *, Py_ssize_t) noexcept nogil
+        void (*bag)(
+            void *, const void *, const int64_t *, const void *, int64_t, int, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*scaled)(void *, const void *, double, Py_ssize_t) noexcept nogil
         void (*layer_norm)(
             void *, double *, double *, const void *, const void *, const void *, double, Py_ssize_t,
             Py_ssize_t) noexcept nogil
@@ -133,7 +136,6 @@ cdef extern from "fastnn.h" nogil:
         void (*keep_max)(void *, int32_t *, const void *, int32_t, Py_ssize_t) noexcept nogil
         void (*largest)(void *, int32_t *, const void *, Py_ssize_t) noexcept nogil
         double (*squared_norm)(const void *, Py_ssize_t) noexcept nogil
-        void (*scale)(void *, double, Py_ssize_t) noexcept nogil
         void (*weighted_rows)(
             void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*additive_scores)(

@@ -280,7 +280,7 @@ def clip_by_global_norm(list grads, double max_norm):
         for x in grads:
             table, data, n = table_of(x), cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x)
             with nogil:
-                table.scale(data, max_norm / norm, n)
+                table.scaled(data, data, max_norm / norm, n)
     return norm
 
 

@@ -4,14 +4,22 @@ import operator
 
 import numpy as np
 
-from fastnn._checks import as_float, check_out, check_rows_of_values, check_shape, row_indices, working
+from fastnn._checks import as_float, bag_arguments, check_out, check_rows_of_values, check_shape, row_indices, working
 from fastnn._kernels import embedding as kernels
 from fastnn.ops._arrays import by_dtype, dense
 
-__all__ = ["coalesce", "embedding_lookup", "embedding_lookup_backward"]
+__all__ = [
+    "coalesce",
+    "embedding_bag",
+    "embedding_bag_backward",
+    "embedding_lookup",
+    "embedding_lookup_backward",
+]
 
 _BACKWARD = by_dtype(kernels.embedding_lookup_backward)
 _COALESCE = by_dtype(kernels.coalesce)
+_BAG = by_dtype(kernels.embedding_bag)
+_BAG_BACKWARD = by_dtype(kernels.embedding_bag_backward)
 
 
 def _flat(indices, rows):
@@ -59,6 +67,10 @@ def embedding_lookup(weight, indices):
     array([[2. , 2.5],
            [0. , 0.5]])
     """
+    if type(weight) is type(indices) is np.ndarray:  # the most common layout goes straight to the kernel
+        out = kernels.take_rows(weight, indices)
+        if out is not None:
+            return out
     weight = as_float(weight, "weight")
     if weight.ndim != 2:
         raise ValueError(f"weight has shape {weight.shape}, expected (num_embeddings, embedding_dim)")
@@ -182,3 +194,137 @@ def coalesce(rows, values):
     distinct, sums = np.empty(len(rows), np.int64), np.empty(values.shape, kind)
     count = _COALESCE[kind](distinct, sums, dense(rows), dense(values.astype(kind, copy=False)))
     return distinct[:count], sums[:count].astype(values.dtype, copy=False)
+
+
+@np.errstate(all="ignore")
+def embedding_bag(
+    weight,
+    indices,
+    offsets=None,
+    *,
+    mode="mean",
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=None,
+):
+    """Return the mean or the sum of the rows of each bag of indices, without the rows in between.
+
+    Parameters
+    ----------
+    weight : array_like (num_embeddings, embedding_dim)
+    indices : array_like of integers (n,), or (bags, length) without offsets
+        Each from 0 to num_embeddings - 1.
+    offsets : array_like of integers (bags,), optional
+        Where each bag begins among the indices; the first is 0. A bag may be empty.
+    mode : {"mean", "sum"}
+    per_sample_weights : array_like of the shape of the indices, optional
+        What each row is multiplied by; for sums only.
+    include_last_offset : bool
+        Whether offsets end with the end of the last bag: (bags + 1,).
+    padding_idx : int, optional
+        An index that adds nothing to its bag, and does not count in its mean; negative ones count from the end.
+
+    Returns
+    -------
+    ndarray (bags, embedding_dim)
+        Of the dtype of weight; 0 for empty bags.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range.
+    TypeError
+        If indices or offsets are not integers, or weights complex or objects.
+    ValueError
+        If shapes do not fit, offsets do not rise from 0, or per_sample_weights are given for a mean.
+
+    Notes
+    -----
+    The arguments are those of `torch.nn.functional.embedding_bag`. A bag of words is a mean of its words' vectors, as
+    in continuous bag of words (Mikolov et al., arXiv:1301.3781).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> weight = np.array([[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]])
+    >>> fastnn.embedding_bag(weight, [0, 2, 1, 1, 2], [0, 2], mode="sum")
+    array([[ 4.,  6.],
+           [ 8., 11.]])
+    >>> fastnn.embedding_bag(weight, [[0, 2], [1, 1]])
+    array([[2., 3.],
+           [2., 3.]])
+    """
+    weight, indices, bounds, weights, mean, padding = bag_arguments(
+        weight, indices, offsets, mode, per_sample_weights, include_last_offset, padding_idx
+    )
+    kind, (indices, _) = working(weight.dtype), _flat(indices, len(weight))
+    if weights is not None:
+        weights = dense(weights.astype(kind, copy=False))
+    out = np.empty((len(bounds) - 1, weight.shape[1]), kind)
+    _BAG[kind](out, dense(weight.astype(kind, copy=False)), indices, dense(bounds), mean, padding, weights)
+    return out.astype(weight.dtype, copy=False)
+
+
+@np.errstate(all="ignore")
+def embedding_bag_backward(
+    dy,
+    weight,
+    indices,
+    offsets=None,
+    *,
+    mode="mean",
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=None,
+):
+    """Return the gradients of the rows that `embedding_bag` took, and of their weights.
+
+    Parameters
+    ----------
+    dy : array_like (bags, embedding_dim)
+        The gradient of the result.
+    weight, indices, offsets, mode, per_sample_weights, include_last_offset, padding_idx
+        As given to `embedding_bag`.
+
+    Returns
+    -------
+    dict
+        "rows": the gradient of weight[indices], (n, embedding_dim), 0 for the padding: `nn.SparseGrad(indices, rows)`,
+        or by `embedding_lookup_backward(rows, indices, num_embeddings)` the whole gradient of weight.
+        "per_sample_weights": their gradient, of the shape of the indices, if they were given.
+
+    Raises
+    ------
+    IndexError, TypeError, ValueError
+        As `embedding_bag`, and if dy does not fit.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> weight, dy = np.ones((3, 2)), np.array([[1.0, 2.0], [3.0, 6.0]])
+    >>> fastnn.embedding_bag_backward(dy, weight, [0, 2, 1, 1, 2], [0, 2])["rows"]
+    array([[0.5, 1. ],
+           [0.5, 1. ],
+           [1. , 2. ],
+           [1. , 2. ],
+           [1. , 2. ]])
+    """
+    dy = as_float(dy, "dy")
+    weight, indices, bounds, weights, mean, padding = bag_arguments(
+        weight, indices, offsets, mode, per_sample_weights, include_last_offset, padding_idx
+    )
+    check_shape(dy, (len(bounds) - 1, weight.shape[1]), "dy")
+    dtype = np.result_type(dy, weight)
+    kind, (indices, shape) = working(dtype), _flat(indices, len(weight))
+    rows, weights_grad = np.empty((len(indices), weight.shape[1]), kind), None
+    if weights is not None:
+        weights, weights_grad = dense(weights.astype(kind, copy=False)), np.empty(len(indices), kind)
+    weight = dense(weight.astype(kind, copy=False))
+    dy = dense(dy.astype(kind, copy=False))
+    _BAG_BACKWARD[kind](rows, dy, weight, indices, dense(bounds), mean, padding, weights, weights_grad)
+    gradients = {"rows": rows.astype(dtype, copy=False).reshape(*shape, weight.shape[1])}
+    if weights is not None:
+        gradients["per_sample_weights"] = weights_grad.astype(dtype, copy=False).reshape(shape)
+    return gradients

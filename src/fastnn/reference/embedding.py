@@ -4,9 +4,15 @@ import operator
 
 import numpy as np
 
-from fastnn._checks import as_float, check_out, check_rows_of_values, check_shape, row_indices, working
+from fastnn._checks import as_float, bag_arguments, check_out, check_rows_of_values, check_shape, row_indices, working
 
-__all__ = ["coalesce", "embedding_lookup", "embedding_lookup_backward"]
+__all__ = [
+    "coalesce",
+    "embedding_bag",
+    "embedding_bag_backward",
+    "embedding_lookup",
+    "embedding_lookup_backward",
+]
 
 
 def embedding_lookup(weight, indices):
@@ -50,3 +56,66 @@ def coalesce(rows, values):
     sums = np.zeros((len(distinct), values.shape[1]), working(values.dtype))
     np.add.at(sums, order.argsort()[number], values.astype(sums.dtype))
     return distinct[order], sums.astype(values.dtype, copy=False)
+
+
+def _factors(weight, indices, bounds, weights, mean, padding):
+    """Return the indices that are in a bag, the number of that bag, and what the row is multiplied by in its result."""
+    indices = row_indices(indices, len(weight)).reshape(-1)[: bounds[-1]]
+    bags = np.repeat(np.arange(len(bounds) - 1), np.diff(bounds))
+    counted = indices != padding
+    if weights is not None:
+        return indices, bags, weights[: len(indices)] * counted
+    counts = np.bincount(bags, counted, len(bounds) - 1) if mean else np.ones(len(bounds) - 1)
+    return indices, bags, counted / np.maximum(counts, 1)[bags]
+
+
+@np.errstate(all="ignore")
+def embedding_bag(
+    weight,
+    indices,
+    offsets=None,
+    *,
+    mode="mean",
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=None,
+):
+    """y[b] = sum_i w_i * weight[indices[i]] for the i of bag b, with w_i = 1, given, or 1 / count; 0 for padding."""
+    weight, indices, bounds, weights, mean, padding = bag_arguments(
+        weight, indices, offsets, mode, per_sample_weights, include_last_offset, padding_idx
+    )
+    indices, bags, factors = _factors(weight, indices, bounds, weights, mean, padding)
+    y = np.zeros((len(bounds) - 1, weight.shape[1]), working(weight.dtype))
+    counted = indices != padding
+    rows = (weight[indices] * factors[:, None]).astype(y.dtype)
+    np.add.at(y, bags[counted], rows[counted])
+    return y.astype(weight.dtype, copy=False)
+
+
+@np.errstate(all="ignore")
+def embedding_bag_backward(
+    dy,
+    weight,
+    indices,
+    offsets=None,
+    *,
+    mode="mean",
+    per_sample_weights=None,
+    include_last_offset=False,
+    padding_idx=None,
+):
+    """For i of bag b the gradient of the row is w_i * dy[b], that of w_i the dot product of dy[b] and the row."""
+    dy, shape = as_float(dy, "dy"), np.shape(indices)
+    weight, indices, bounds, weights, mean, padding = bag_arguments(
+        weight, indices, offsets, mode, per_sample_weights, include_last_offset, padding_idx
+    )
+    check_shape(dy, (len(bounds) - 1, weight.shape[1]), "dy")
+    indices, bags, factors = _factors(weight, indices, bounds, weights, mean, padding)
+    dtype, counted = np.result_type(dy, weight), indices != padding
+    rows, weights_grad = np.zeros((*shape, weight.shape[1]), dtype), np.zeros(shape, dtype)
+    spread = np.where(counted[:, None], dy[bags] * factors[:, None], 0)
+    rows.reshape(np.size(weights_grad), weight.shape[1])[: len(indices)] = spread
+    if weights is None:
+        return {"rows": rows}
+    weights_grad.reshape(-1)[: len(indices)] = np.where(counted, (dy[bags] * weight[indices]).sum(1), 0)
+    return {"rows": rows, "per_sample_weights": weights_grad}
