@@ -2,6 +2,7 @@
 
     python benchmarks/accuracy.py                     every float32, on every instruction set (an hour a core)
     python benchmarks/accuracy.py --every 4099        one in 4099 of them (seconds)
+    python benchmarks/accuracy.py --every 4099 --peers   beside the usual NumPy formulas, SciPy and PyTorch
 
 The truth is the C library's erfc, exp, expm1, log1p and tanh in double precision (long double for float64), itself
 compared with mpmath at 1,000 points first. docs/accuracy.md holds what this prints.
@@ -9,11 +10,12 @@ compared with mpmath at 1,000 points first. docs/accuracy.md holds what this pri
 
 import argparse
 import ctypes
+import math
 import multiprocessing
 import platform
 import subprocess
 import tempfile
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import mpmath
@@ -60,10 +62,72 @@ def truth(name, x):
     return wide
 
 
-def operands(name, x):
-    """Return what to call the ufunc with: dy = 1 for a backward function, x, the parameters."""
+def kernels(name):
+    """Return a call of fastnn's function for each instruction set; in a backward function dy is 1."""
     stem = name.removesuffix("_derivative").removesuffix("_backward")
-    return [*[x.dtype.type(1)] * name.endswith("_backward"), x, *map(x.dtype.type, PARAMETERS.get(stem, []))]
+
+    def run(isa, x):
+        cpu.select(isa)
+        dy = [x.dtype.type(1)] * name.endswith("_backward")
+        return getattr(fastnn, name)(*dy, x, *map(x.dtype.type, PARAMETERS.get(stem, [])))
+
+    return {isa: partial(run, isa) for isa in cpu.supported()}
+
+
+def logistic(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def tanh_argument(x):
+    return math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)
+
+
+USUAL = {  # as they are commonly written with NumPy
+    "sigmoid": logistic,
+    "sigmoid_derivative": lambda x: logistic(x) * (1 - logistic(x)),
+    "tanh": np.tanh,
+    "tanh_derivative": lambda x: 1 - np.tanh(x) ** 2,
+    "softplus": lambda x: np.logaddexp(0, x, dtype=x.dtype),
+    "softplus_derivative": logistic,
+    "log_sigmoid": lambda x: -np.logaddexp(0, -x, dtype=x.dtype),
+    "softsign": lambda x: x / (1 + np.abs(x)),
+    "softsign_derivative": lambda x: 1 / (1 + np.abs(x)) ** 2,
+    "elu": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "selu": lambda x: (
+        x.dtype.type(1.0507009873554805) * np.where(x > 0, x, x.dtype.type(1.6732632423543772) * np.expm1(x))
+    ),
+    "silu": lambda x: x * logistic(x),
+    "silu_derivative": lambda x: logistic(x) * (1 + x * (1 - logistic(x))),
+    "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
+    "gelu_tanh": lambda x: x / 2 * (1 + np.tanh(tanh_argument(x))),
+    "hardsigmoid": lambda x: np.clip(x + 3, 0, 6) / 6,
+    "hardswish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
+}
+
+
+def peers(name):
+    """Return calls of what else computes the function: NumPy's usual formula, SciPy, PyTorch and its autograd."""
+    import scipy.special
+    import torch
+
+    scipy_has = {
+        "sigmoid": scipy.special.expit,
+        "log_sigmoid": scipy.special.log_expit,
+        "softplus": getattr(scipy.special, "softplus", None),
+        "gelu": lambda x: x * scipy.special.ndtr(x),
+    }
+    stem = name.removesuffix("_derivative")
+    torch_name = {"gelu_tanh": "gelu", "log_sigmoid": "logsigmoid"}.get(stem, stem)
+    options = {"gelu_tanh": {"approximate": "tanh"}, "leaky_relu": {"negative_slope": 0.25}}.get(stem, {})
+
+    def by_torch(x):
+        x = torch.from_numpy(x).requires_grad_(name != stem)
+        y = getattr(torch.nn.functional, torch_name, None) or getattr(torch, torch_name)
+        y = y(x, **options)
+        return (torch.autograd.grad(y.sum(), x)[0] if name != stem else y).numpy()
+
+    calls = {"NumPy": USUAL.get(name), "SciPy": scipy_has.get(name), "PyTorch": by_torch}
+    return {"fastnn": kernels(name)["baseline"]} | calls  # the instruction set with the largest errors
 
 
 def float32_chunks(every):
@@ -81,19 +145,19 @@ def float64_chunks():
     yield -np.exp(rng.uniform(-30, 7, CHUNK))
 
 
-def sweep(name, chunks, regions):
-    """Return the largest errors of a function for each instruction set and region (lo, hi, least)."""
-    found = {isa: [Worst() for _ in regions] for isa in cpu.supported()}
+def sweep(name, chunks, regions, contestants):
+    """Return the largest errors of each contestant, in each region (lo, hi, least)."""
+    found = {label: [Worst() for _ in regions] for label, call in contestants.items() if call}
     for chunk in chunks:
         for i, (lo, hi, least) in enumerate(regions):
-            with np.errstate(invalid="ignore"):
+            with np.errstate(all="ignore"):
                 x = np.ascontiguousarray(chunk[np.isnan(chunk) | ((chunk >= lo) & (chunk <= hi))])
-            t, y = truth(name, x), np.empty_like(x)
-            for isa, worst in found.items():
-                cpu.select(isa)
-                getattr(fastnn, name)(*operands(name, x), out=y)
-                compare = library(x.dtype.char).compare
-                compare(ctypes.byref(worst[i]), pointer(x), pointer(y), pointer(t), ctypes.c_ssize_t(x.size), least)
+                t = truth(name, x)
+                for label, worst in found.items():
+                    y = np.ascontiguousarray(contestants[label](x))
+                    assert y.dtype == x.dtype, (name, label)
+                    compare = library(x.dtype.char).compare
+                    compare(ctypes.byref(worst[i]), pointer(x), pointer(y), pointer(t), ctypes.c_ssize_t(x.size), least)
     return found
 
 
@@ -106,10 +170,12 @@ def regions(name, dtype):
 
 
 def measure(job):
-    name, dtype, every = job
+    name, dtype, every, contestants = job
     chunks = float32_chunks(every) if dtype == "f" else float64_chunks()
-    found = sweep(name, chunks, regions(name, dtype))
-    return {isa: [{field: getattr(w, field) for field, _ in Worst._fields_} for w in ws] for isa, ws in found.items()}
+    found = sweep(name, chunks, regions(name, dtype), contestants(name))
+    return {
+        label: [{field: getattr(w, field) for field, _ in Worst._fields_} for w in ws] for label, ws in found.items()
+    }
 
 
 def mpmath_truth(name, x):
@@ -190,22 +256,31 @@ def main():
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--only", nargs="+", default=list(OPS), metavar="NAME", help="functions, all by default")
     parser.add_argument("--dtype", choices="fd", nargs="+", default=["f", "d"], help="float32, float64")
+    parser.add_argument("--peers", action="store_true", help="beside NumPy, SciPy and PyTorch")
     args = parser.parse_args()
     print(f"fastnn {fastnn.__version__}, {platform.machine()}, {platform.libc_ver()}")
+    contestants = peers if args.peers else kernels
+    labels = ["fastnn", "NumPy", "SciPy", "PyTorch"] if args.peers else cpu.supported()
+    skip = (
+        ("_backward",)
+        if args.peers
+        else tuple(name for name in OPS if name.endswith("_backward") and name not in RANGE)
+    )
     with multiprocessing.Pool(args.jobs) as pool:
         for dtype in args.dtype:
             print(f"\n{np.dtype(dtype).name}: the truth is within {check_truth(dtype):.1e} ULP of mpmath\n")
-            isas = cpu.supported()
-            print("| function |", " | ".join(f"{isa}: ULP | at" for isa in isas), "| absolute |")
-            print("|---|", "---|---|" * len(isas), "---|", sep="")
-            names = [name for name in args.only if not name.endswith("_backward") or name in RANGE]
-            for name, found in zip(names, pool.imap(measure, [(n, dtype, args.every) for n in names]), strict=True):
-                for i in range(len(found[isas[0]])):
-                    rows = [found[isa][i] for isa in isas]
-                    cells = [f"{row['ulp']:.3f} | {row['ulp_at']:.6g}" for row in rows]
-                    absolute = max(row["absolute"] for row in rows)
-                    print(f"| {name} |", " | ".join(cells), f"| {absolute:.2g} |", flush=True)
-                    assert not any(row["nan_mismatches"] for row in rows), name
+            print("| function |", " | ".join(f"{label}: ULP | at" for label in labels), "| absolute |")
+            print("|---|", "---|---|" * len(labels), "---|", sep="")
+            names = [name for name in args.only if not name.endswith(skip)]
+            jobs = [(name, dtype, args.every, contestants) for name in names]
+            for name, found in zip(names, pool.imap(measure, jobs), strict=True):
+                for i, own in enumerate(found[labels[0]]):
+                    rows = [found[label][i] if label in found else None for label in labels]
+                    cells = [f"{row['ulp']:.4g} | {row['ulp_at']:.6g}" if row else " | " for row in rows]
+                    absolute = own["absolute"] if args.peers else max(row["absolute"] for row in rows)
+                    where = "" if len(found[labels[0]]) == 1 else [", x >= -1", ", x < -1"][i]
+                    print(f"| {name}{where} |", " | ".join(cells), f"| {absolute:.2g} |", flush=True)
+                    assert args.peers or not any(row["nan_mismatches"] for row in rows), name
 
 
 if __name__ == "__main__":

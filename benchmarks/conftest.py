@@ -6,6 +6,7 @@
 
 import os
 import shlex
+from importlib.metadata import version
 
 # One thread on both sides, unless told otherwise. BLAS reads this when NumPy loads.
 for variable in ("FASTNN_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -18,8 +19,10 @@ import fastnn
 from fastnn import bench, reference
 from fastnn._kernels import cpu
 
-TOLD = ("FASTNN_ISA", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE")  # what may limit the two sides
+TOLD = ("FASTNN_ISA", "FASTNN_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY")
+TOLD += ("MKL_ENABLE_INSTRUCTIONS", "DNNL_MAX_CPU_ISA")  # what may limit the two sides
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
+LOOSE = {"loose": 10, "scipy": 10, "torch": 10, "onnxruntime": 10}
 
 
 def agree(got, want, tolerance, name):
@@ -33,8 +36,12 @@ def agree(got, want, tolerance, name):
         np.testing.assert_allclose(got, want, rtol=tolerance, atol=atol, err_msg=name)
 
 
+def pytest_addoption(parser):
+    parser.addoption("--peers", action="store_true", help="time SciPy, PyTorch and ONNX Runtime too")
+
+
 @pytest.fixture
-def race(benchmark):
+def race(benchmark, request):
     """Return a function that times a row; further columns are statements with what they need besides the row's."""
 
     @np.errstate(all="ignore")  # tuned forms may overflow on the way to a right result
@@ -46,13 +53,18 @@ def race(benchmark):
             "tuned": bench.tuned_forms(row),
             "loose": bench.tuned_forms(row, "_loose"),
         }
+        if request.config.getoption("peers"):
+            import peers
+
+            forms |= {label: [form] for label, form in peers.forms(row).items()}
         forms = {(label, i): form for label, several in forms.items() for i, form in enumerate(several)}
         for statement, variables in forms.values():
             exec(statement, variables)
         for (label, _), (_, variables) in forms.items():
-            for name in row.results.split(", "):
+            for name in set(row.results.split(", ")) & variables.keys():  # peers keep gradients to themselves
                 want = forms["reference", 0][1][name]
-                agree(variables[name], want, TOLERANCE[row.dtype] * (10 if label == "loose" else 1), f"{label} {name}")
+                tolerance = LOOSE.get(label, 1) * TOLERANCE[row.dtype]
+                agree(variables[name], want, tolerance, f"{label} {name}")
 
         benchmark.group = str(row)
         statement, variables = forms["fastnn", 0]
@@ -75,10 +87,12 @@ def race(benchmark):
     return run
 
 
-def pytest_benchmark_update_machine_info(machine_info):
+def pytest_benchmark_update_machine_info(config, machine_info):
     machine_info["fastnn"] = fastnn.__version__
     machine_info["numpy"] = np.__version__
     machine_info["isa"] = cpu.isa()
     machine_info["threads"] = cpu.get_num_threads()
     told = [f"{key}={shlex.quote(os.environ[key])}" for key in TOLD if key in os.environ]
-    machine_info["command"] = " ".join([*told, "pytest benchmarks --benchmark-json=FILE"])
+    peers = ["--peers"] if config.getoption("peers") else []
+    machine_info["command"] = " ".join([*told, "pytest benchmarks", *peers, "--benchmark-json=FILE"])
+    machine_info["peers"] = {name: version(name) for name in ("scipy", "torch", "onnxruntime") if peers}

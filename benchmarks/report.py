@@ -26,6 +26,8 @@ on a machine that others use they still move by some per cent. Columns:
 - **tuned**: NumPy as well as it can be written: `out=` everywhere, scratch made beforehand, dtype kept, the fastest of
   the forms in `benchmarks/tuned_numpy.py`. Ratios and claims use this column.
 - **loose**: a quicker NumPy form that loses small results; shown, not counted.
+- **scipy**, **torch**, **onnxruntime**: these libraries, on as many threads, by the quickest form that they offer for
+  the row (`benchmarks/peers.py`), if `--peers` was given.
 - **readable**: `fastnn.reference`, NumPy that a student can read, its checks of arguments included.
 - **ratio**: tuned over fastnn. Above 1 fastnn is faster.
 - **limit**: what moving the memory alone takes (`np.copyto` or `np.add` at this size; for products, the multiply-adds
@@ -34,7 +36,8 @@ on a machine that others use they still move by some per cent. Columns:
 """
 
 ROOT = Path(__file__).parents[1]
-COLUMNS = ("fastnn", "memoryview", "tuned", "loose", "reference")
+PEERS = ("scipy", "torch", "onnxruntime")
+COLUMNS = ("fastnn", "memoryview", "tuned", "loose", *PEERS, "reference")
 
 
 def duration(seconds):
@@ -60,7 +63,7 @@ def read(path):
 
 
 def geometric_mean(values):
-    return math.exp(sum(map(math.log, values)) / len(values))
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
 
 
 def table(header, rows):
@@ -87,11 +90,16 @@ def section(machine, families, folder):
     yield ""
     yield (
         f"{processor}, {machine['cpu']['count']} cores, {machine['system']}; Python {machine['python_version']}, "
-        f"NumPy {machine['numpy']}, fastnn {machine['fastnn']} on {isa}, threads: {machine['threads']}. Measured with"
+        f"NumPy {machine['numpy']}, {''.join(f'{name} {number}, ' for name, number in machine['peers'].items())}"
+        f"fastnn {machine['fastnn']} on {isa}, threads: {machine['threads']}. Measured with"
     )
     yield ""
     yield f"    {machine['command']}"
     yield ""
+    columns = [
+        column for column in COLUMNS if any(column in row["times"] for rows in families.values() for row in rows)
+    ]
+    titles = ["readable" if column == "reference" else column for column in columns]
     by_ratio = lambda row: row["ratio"]
     counted = {family: [row for row in rows if row["ratio"] is not None] for family, rows in families.items()}
     lines = []
@@ -109,6 +117,7 @@ def section(machine, families, folder):
             )
         )
     yield from table(("family", "rows", "geometric mean of the ratio", "rows behind", "least", "most"), lines)
+    yield from compared(families)
     behind = sorted(
         (row for rows in counted.values() for row in rows if row["ratio"] < 1), key=lambda row: row["ratio"]
     )
@@ -129,13 +138,31 @@ def section(machine, families, folder):
         lines = [
             (
                 label(row),
-                *(duration(row["times"][column]) if column in row["times"] else "" for column in COLUMNS),
+                *(duration(row["times"][column]) if column in row["times"] else "" for column in columns),
                 of(row["ratio"]),
                 f"{row['limit']:.0%}",
             )
             for row in rows
         ]
-        yield from table(("row", *COLUMNS[:-1], "readable", "ratio", "limit"), lines)
+        yield from table(("row", *titles, "ratio", "limit"), lines)
+
+
+def compared(families):
+    """Yield the table of the speed beside each library's, by family, and the rows where a library is ahead."""
+    lines, ahead = [], []
+    for family, rows in families.items():
+        for peer in PEERS:
+            ratios = {label(row): row["times"][peer] / row["times"]["fastnn"] for row in rows if peer in row["times"]}
+            if ratios:
+                behind = [name for name in ratios if ratios[name] < 1]
+                mean = f"{geometric_mean(ratios.values()):.2f}"
+                lines.append((family, peer, str(len(ratios)), mean, str(len(behind)), f"{min(ratios.values()):.2f}"))
+                ahead += [f"{name} ({peer}, {ratios[name]:.2f})" for name in behind]
+    if lines:
+        yield from table(("family", "library", "rows", "geometric mean", "rows behind", "least"), lines)
+    if ahead:
+        yield f"Behind another library: {', '.join(ahead)}."
+        yield ""
 
 
 def draw(rows, title, path):
@@ -164,11 +191,25 @@ def draw(rows, title, path):
     plt.close(figure)
 
 
+def cells(lines):
+    """Yield each table row among the lines as its line number, its title and a dict of its cells by column."""
+    for number, line in enumerate(lines):
+        if line.startswith("| --- |"):
+            header = lines[number - 1]
+        elif line.startswith("| ") and not lines[number + 1].startswith("| --- |"):
+            titles, values = ([cell.strip() for cell in row.strip("|").split("|")] for row in (header, line))
+            yield number, values[0], dict(zip(titles, values, strict=True))
+
+
 def refresh(readme, lines):
-    """Replace the rows of the tables in a file by those of the same name among the lines."""
-    name = lambda line: line.split(" | ")[0]
-    fresh = {name(line): line for line in reversed(lines) if line.startswith("| ") and "---" not in line}
-    quoted = [fresh.get(name(line), line) for line in readme.read_text().splitlines()]
+    """Put what was measured into the cells of the same row and column in a file's tables."""
+    fresh = {}
+    for _, title, row in cells(lines):
+        fresh.setdefault(title, row)
+    quoted = readme.read_text().splitlines()
+    for number, title, row in list(cells(quoted)):
+        if title in fresh:
+            quoted[number] = "| " + " | ".join(fresh[title].get(column, row[column]) for column in row) + " |"
     readme.write_text("\n".join(quoted) + "\n")
 
 
