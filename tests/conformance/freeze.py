@@ -35,11 +35,17 @@ def freeze_onnx():
     import onnx
     from onnx.backend.test.case.node import collect_testcases
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what ONNX computes for other operators
-        collected = collect_testcases(None)
-    cases, arrays = {}, {}
+    collected = collect_testcases(None)
     wanted = {name for names in operators.FAMILIES.values() for name in names}
+    cases, arrays, numbers = {}, {}, {}
+
+    def stored(array):
+        """Return the number of an array, each of which is stored once: many cases share their inputs."""
+        array = np.array(array, order="C")
+        number = numbers.setdefault((array.dtype, array.shape, array.tobytes()), str(len(numbers)))
+        arrays[number] = array
+        return number
+
     for case in collected:
         nodes = case.model.graph.node if case.model else ()
         if len(nodes) != 1 or nodes[0].op_type not in wanted or "_expanded" in case.name:
@@ -47,15 +53,13 @@ def freeze_onnx():
         (node,) = nodes
         attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
         attributes = {key: value.decode() if isinstance(value, bytes) else value for key, value in attributes.items()}
-        cases[case.name] = {"operator": node.op_type, "attributes": attributes}
+        told = cases[case.name] = {"operator": node.op_type, "attributes": attributes}
         if not operators.skipped(case.name):
             for kind, names, values in zip(
-                ("input", "output"), (node.input, node.output), *case.data_sets, strict=True
+                ("inputs", "outputs"), (node.input, node.output), *case.data_sets, strict=True
             ):
                 values = iter(values)
-                cases[case.name][kind] = [bool(name) for name in names]
-                places = [i for i, name in enumerate(names) if name]
-                arrays |= {f"{case.name} {kind}{i}": np.array(x) for i, x in zip(places, values, strict=True)}
+                told[kind] = [stored(next(values)) if name else None for name in names]
     save("onnx", arrays, {"made with": f"ONNX {onnx.__version__}", "cases": json.dumps(cases)})
 
 
@@ -65,6 +69,7 @@ def save(name, arrays, metadata):
 
 
 if __name__ == "__main__":
+    warnings.simplefilter("ignore")
     families = sorted({operation.family for operation in OPERATIONS})
     for family in sys.argv[1:] or [*families, "onnx"]:
         freeze_onnx() if family == "onnx" else freeze_torch(family)

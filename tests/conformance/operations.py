@@ -63,6 +63,9 @@ class Draw:
         return (self._bits.random_raw(math.prod(shape)) % np.uint64(n)).astype(np.int64).reshape(shape)
 
 
+SWITCH = [False, True]
+
+
 # --- both sides of a case --------------------------------------------------------------------------------------------
 def cotangents(operation, seed, results):
     """Return gradients of the results, to pull back."""
@@ -151,11 +154,11 @@ def logsumexp():
         return {"y": y}, lambda d: {"x": expanded(d["y"]) * fastnn.softmax(a["x"], o.axis)}
 
     theirs = lambda torch, a, o: {"y": torch.logsumexp(a["x"], o.axis, o.keepdims)}
-    grid = ROWS | {"keepdims": [False, True]}
+    grid = ROWS | {"keepdims": SWITCH}
     return Operation("losses", "logsumexp", lambda draw, o: {"x": 3 * draw(*o.shape)}, run, theirs, grid, MORE_ROWS)
 
 
-def of_classes(name, there, first, axes=(1,), **grid):
+def of_classes(name, there, first, **grid):
     """A loss of one row of numbers a target; PyTorch has the classes on axis 1, or the only one."""
     class_axis = lambda o: o.axis % len(o.shape) if len(o.shape) > 1 else 0
     passed = ["reduction", *grid.keys() & {"label_smoothing"}]
@@ -163,7 +166,7 @@ def of_classes(name, there, first, axes=(1,), **grid):
     def inputs(draw, o):
         axis = class_axis(o)
         classes, rows = o.shape[axis], o.shape[:axis] + o.shape[axis + 1 :]
-        a = {first: 3 * draw(*o.shape)}
+        a = {first: 3 * draw(*o.shape) - 6 * (first == "log_probabilities")}
         if o.targets == "probabilities":
             chances = draw(*o.shape) + 2
             a["targets"] = chances / chances.sum(axis, keepdims=True)
@@ -186,7 +189,7 @@ def of_classes(name, there, first, axes=(1,), **grid):
     def theirs(torch, a, o):
         options = {key: getattr(o, key) for key in passed}
         ignore_index = -100 if o.ignore_index is None else o.ignore_index
-        move = lambda x: x.movedim(class_axis(o), min(1, x.ndim - 1))
+        move = lambda x: x.movedim(class_axis(o), min(1, x.ndim - 1)).contiguous()
         targets = move(a["targets"]) if o.targets == "probabilities" else a["targets"]
         f = getattr(torch.nn.functional, there)
         return {"loss": f(move(a[first]), targets, a.get("weight"), ignore_index=ignore_index, **options)}
@@ -210,20 +213,19 @@ def of_classes(name, there, first, axes=(1,), **grid):
         "axis": [1, -1],
         "ignore_index": [None, 0, 1, -1, -100, 1000],
     }
-    return Operation(
-        "losses", name, inputs, run, theirs, grid, live, where, constant=("targets", "weight"), weighed=False
-    )
+    constant = ("targets", "weight")
+    return Operation("losses", name, inputs, run, theirs, grid, live, where, constant, weighed=False)
 
 
-def of_pairs(name, theirs, inputs, **grid):
-    """A loss of one number a target."""
+def of_pairs(name, inputs, there=None, **grid):
+    """A loss of one number a target; PyTorch's has the same name and arguments, or is made of its functions."""
     options = [key for key in grid if key not in ("weight", "pos_weight")]
 
     def given(draw, o):
         a = inputs(draw, o)
-        if getattr(o, "weight", None):
+        if getattr(o, "weight", False):
             a["weight"] = draw(*o.shape) + 2
-        if getattr(o, "pos_weight", None):
+        if getattr(o, "pos_weight", False):
             a["pos_weight"] = draw(*o.shape[-1:]) + 2
         return a
 
@@ -231,31 +233,52 @@ def of_pairs(name, theirs, inputs, **grid):
         loss, gradient = getattr(fastnn, name)(**a, **{key: getattr(o, key) for key in options})
         return {"loss": loss}, lambda d: {next(iter(a)): gradient}
 
-    f = lambda torch, a, o: theirs(torch.nn.functional, *a.values(), **{key: getattr(o, key) for key in options})
-    return Operation(
-        "losses",
-        name,
-        given,
-        run,
-        lambda torch, a, o: {"loss": f(torch, a, o)},
-        {"shape": [(), (4,), (3, 4), (2, 3, 2)]} | grid,
-        {"shape": [(), (1,), (300,), (3, 4), (2, 3, 2, 2)]},
-        constant=("target", "targets", "weight", "pos_weight"),
-        weighed=False,
-    )
+    def theirs(torch, a, o):
+        F, (prediction, target, *_) = torch.nn.functional, a.values()
+        arguments = {key: a[key] for key in ("weight", "pos_weight") if key in a}
+        arguments |= {key: getattr(o, key) for key in options}
+        if there:
+            return {"loss": there(F, prediction, target, **arguments)}
+        return {"loss": getattr(F, name)(prediction, target, **arguments)}
+
+    grid = {"shape": [(), (4,), (3, 4), (2, 3, 2)], **grid}
+    live = {"shape": [(), (1,), (300,), (3, 4), (2, 3, 2, 2)]}
+    constant = ("target", "targets", "weight", "pos_weight")
+    return Operation("losses", name, given, run, theirs, grid, live, constant=constant, weighed=False)
 
 
 def losses():
     yield rows("softmax")
     yield rows("log_softmax")
     yield logsumexp()
-    yield of_classes(
-        "softmax_cross_entropy",
-        "cross_entropy",
-        "logits",
-        targets=["indices", "probabilities", "all ignored"],
-        label_smoothing=[0.0, 0.1, 1.0],
-    )
+    targets = ["indices", "probabilities", "all ignored"]
+    smoothing = {"label_smoothing": [0.0, 0.1, 1.0]}
+    yield of_classes("softmax_cross_entropy", "cross_entropy", "logits", targets=targets, **smoothing)
+    yield of_classes("nll_loss", "nll_loss", "log_probabilities", targets=["indices", "all ignored"])
+
+    reduction = {"reduction": ["mean", "sum", "none"]}
+    pair = lambda draw, o: {"prediction": draw(*o.shape), "target": draw(*o.shape)}
+    yield of_pairs("mse_loss", pair, **reduction)
+    yield of_pairs("l1_loss", pair, **reduction)
+    yield of_pairs("huber_loss", pair, delta=[1.0, 0.3, 5.0], **reduction)
+    yield of_pairs("smooth_l1_loss", pair, beta=[1.0, 0.3, 5.0, 0.0], **reduction)
+
+    def hinge(F, prediction, target, reduction):
+        losses = F.relu(1 - target * prediction)
+        return losses if reduction == "none" else getattr(losses, reduction)()
+
+    signs = lambda draw, o: pair(draw, o) | {"target": np.sign(draw(*o.shape))}
+    yield of_pairs("hinge_loss", signs, hinge, **reduction)
+    probabilities = lambda draw, o: {"logits": 3 * draw(*o.shape), "targets": draw(*o.shape) / 4 + 0.5}
+    entropy = lambda F, *a, **o: F.binary_cross_entropy_with_logits(*a, **o)
+    yield of_pairs("sigmoid_cross_entropy", probabilities, entropy, weight=SWITCH, pos_weight=SWITCH, **reduction)
+
+    def with_zeros(draw, o):
+        a = {"log_probabilities": draw(*o.shape) - 2, "targets": draw(*o.shape)}
+        return a if o.log_target else a | {"targets": np.maximum(a["targets"], 0)}
+
+    reduction = {"reduction": ["mean", "sum", "none", "batchmean"]}
+    yield of_pairs("kl_div", with_zeros, log_target=SWITCH, **reduction)
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
@@ -321,9 +344,6 @@ def layer(family, name, sizes, x, buffers=(), **more):
     return Operation(family, name, inputs, run, theirs, constant=buffers, **more)
 
 
-SWITCH = [False, True]
-
-
 def shaped(draw, o):
     return draw(*o.shape)
 
@@ -346,7 +366,7 @@ def normalization():
         "eps": [1e-5, 0.1],
         "elementwise_affine": SWITCH,
     }
-    live = {"shape": [(), (1,), (4,), (2, 3), (0,)], "normalized_shape": [(1,), (5,), (300,), (2, 3)]}
+    live = {"shape": [(), (1,), (4,), (2, 3), (0,)], "normalized_shape": [(3,), (5,), (300,), (2, 3)]}
     yield layer("normalization", "LayerNorm", (), rows, grid=grid | {"bias": SWITCH}, live=live)
     yield layer("normalization", "RMSNorm", (), rows, grid=grid | {"eps": [None, 1e-5, 0.1]}, live=live)
     options = {
@@ -369,8 +389,8 @@ def convolution():
     for axes, shape, pair in (1, (2, 4, 9), (2,)), (2, (2, 2, 5, 6), (2, 3)):
         larger, tight = (3, shape[1], *(12,) * axes), (1, 2, *(3,) * axes)
         grid = {"stride": [1, 2, pair], "padding": [0, 1], "dilation": [1, 2], "groups": [1, 2], "bias": SWITCH}
-        grid = {"shape": [shape], "kernel_size": [1, 3, pair]} | grid
-        live = {"shape": [shape, larger], "padding": [0, 1, 2, pair, "valid", "same"]}
+        grid = {"shape": [shape], "kernel_size": [3, pair]} | grid
+        live = {"shape": [shape, larger], "kernel_size": [1, 3, pair], "padding": [0, 1, 2, pair, "valid", "same"]}
         same = lambda o: o.padding != "same" or o.stride == 1
         yield layer("convolution", f"Conv{axes}d", (shape[1], 4), shaped, grid=grid, live=live, where=same)
         grid = {"shape": [shape, tight], "kernel_size": [2, 3, pair], "stride": [None, 1, 2], "padding": [0, 1]}
@@ -394,7 +414,7 @@ def attention():
         return SimpleNamespace(score=o.score, **own)
 
     def inputs(draw, o):
-        a = {"query": draw(3, 5) if o.one_step else draw(2, 3, 5)}
+        a = {"query": (draw(3, 5) if o.one_step else draw(2, 3, 5)) / 2}
         a["keys"] = draw(4, 3, 6 if o.score in ("general", "additive") else 5)
         if o.values:
             a["values"] = draw(4, 3, 2)

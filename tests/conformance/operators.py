@@ -16,7 +16,7 @@ FAMILIES = {
         *("Celu", "Clip", "Elu", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Selu"),
         *("Sigmoid", "Softplus", "Softsign", "Swish", "Tanh", "ThresholdedRelu"),
     ),
-    "losses": ("LogSoftmax", "ReduceLogSumExp", "Softmax", "SoftmaxCrossEntropyLoss"),
+    "losses": ("LogSoftmax", "NegativeLogLikelihoodLoss", "ReduceLogSumExp", "Softmax", "SoftmaxCrossEntropyLoss"),
     "updates": ("Adagrad", "Adam", "Momentum"),
     "normalization": ("BatchNormalization", "LayerNormalization", "RMSNormalization"),
     "convolution": ("AveragePool", "Conv", "GlobalAveragePool", "GlobalMaxPool", "MaxPool"),
@@ -128,6 +128,10 @@ def ReduceLogSumExp(x, axes, keepdims=1):
 def SoftmaxCrossEntropyLoss(x, targets, weight=None, **options):
     loss, _ = fastnn.softmax_cross_entropy(x, targets, axis=1, weight=weight, **options)
     return loss, fastnn.log_softmax(x, axis=1)
+
+
+def NegativeLogLikelihoodLoss(x, targets, weight=None, **options):
+    return fastnn.nll_loss(x, targets, axis=1, weight=weight, **options)[0]
 
 
 # --- updates ---------------------------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ ONNX = """\
 ## {version}
 
 The node cases, but for those whose names end in `_expanded`: they are others again, as graphs of simpler operators.
-The adapters in `tests/conformance/operators.py` rename, reorder and transpose, in ten lines an operator at most.
+The adapters in `tests/conformance/operators.py` rename, reorder and transpose; no function there has over ten lines.
 """
 
 
