@@ -28,39 +28,65 @@ FNN_INLINE F(vector) F(tanhs)(F(vector) x)
     return *(F(vector) *)v;
 }
 
+/* Rows that go together, so that query and v are read once for all. */
+#define TOGETHER 4
+#define BY_ROWS(call)                                                          \
+    for (; r + TOGETHER <= rows; r += TOGETHER) call(TOGETHER);                \
+    for (; r < rows; r++) call(1)
+
+FNN_INLINE void F(few_additive_scores)(const int rows, REAL *scores, const REAL *query, const REAL *v, const REAL *keys,
+                                       ptrdiff_t step, ptrdiff_t n)
+{
+    F(vector) sum[TOGETHER] = {0};
+    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
+        const F(vector) q = F(take)(query + k, n - k, C(0)), factor = F(take)(v + k, n - k, C(0));
+        for (int r = 0; r < rows; r++) sum[r] += factor * F(tanhs)(q + F(take)(keys + r * step + k, n - k, C(0)));
+    }
+    for (int r = 0; r < rows; r++) scores[r] = F(lane_sum)(sum[r]);
+}
+
 /* scores[r] = sum(v * tanh(query + key r)), over keys that are `step` apart */
-static void F(additive_scores)(void *scores, const void *query_, const void *v_, const void *keys_, ptrdiff_t rows,
+static void F(additive_scores)(void *scores, const void *query, const void *v, const void *keys, ptrdiff_t rows,
                                ptrdiff_t step, ptrdiff_t n)
 {
-    const REAL *const query = query_, *const v = v_, *keys = keys_;
-    for (ptrdiff_t r = 0; r < rows; r++, keys += step) {
-        F(vector) sum = {0};
-        for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
-            const F(vector) t = F(tanhs)(F(take)(query + k, n - k, C(0)) + F(take)(keys + k, n - k, C(0)));
-            sum += F(take)(v + k, n - k, C(0)) * t;
+    ptrdiff_t r = 0;
+#define SCORES(few) F(few_additive_scores)(few, (REAL *)scores + r, query, v, (const REAL *)keys + r * step, step, n)
+    BY_ROWS(SCORES);
+#undef SCORES
+}
+
+FNN_INLINE void F(few_additive_backward)(const int rows, REAL *dquery, REAL *dkeys, REAL *dv, const REAL *dscores,
+                                         const REAL *query, const REAL *v, const REAL *keys, ptrdiff_t dstep,
+                                         ptrdiff_t step, ptrdiff_t n)
+{
+    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
+        const F(vector) q = F(take)(query + k, n - k, C(0)), factor = F(take)(v + k, n - k, C(0));
+        F(vector) q_gain = F(take)(dquery + k, n - k, C(0)), v_gain = F(take)(dv + k, n - k, C(0));
+        for (int r = 0; r < rows; r++) {
+            REAL *const to = dkeys + r * dstep + k;
+            const F(vector) t = F(tanhs)(q + F(take)(keys + r * step + k, n - k, C(0)));
+            const F(vector) g = (dscores[r] * factor) * ((C(1) - t) * (C(1) + t));
+            v_gain += dscores[r] * t;
+            q_gain += g;
+            F(give)(to, F(take)(to, n - k, C(0)) + g, n - k);
         }
-        ((REAL *)scores)[r] = F(lane_sum)(sum);
+        F(give)(dquery + k, q_gain, n - k);
+        F(give)(dv + k, v_gain, n - k);
     }
 }
 
 /* dquery, and what dkeys and dv gain, of the gradients of the scores */
-static void F(additive_backward)(void *dquery_, void *dkeys_, void *dv_, const void *dscores_, const void *query_,
-                                 const void *v_, const void *keys_, ptrdiff_t rows, ptrdiff_t dstep, ptrdiff_t step,
+static void F(additive_backward)(void *dquery, void *dkeys, void *dv, const void *dscores, const void *query,
+                                 const void *v, const void *keys, ptrdiff_t rows, ptrdiff_t dstep, ptrdiff_t step,
                                  ptrdiff_t n)
 {
-    const REAL *const dscores = dscores_, *const query = query_, *const v = v_, *const keys = keys_;
-    REAL *const dquery = dquery_, *const dkeys = dkeys_, *const dv = dv_;
-    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
-        const F(vector) q = F(take)(query + k, n - k, C(0)), factor = F(take)(v + k, n - k, C(0));
-        F(vector) q_sum = {0}, v_sum = F(take)(dv + k, n - k, C(0));
-        for (ptrdiff_t r = 0; r < rows; r++) {
-            const F(vector) t = F(tanhs)(q + F(take)(keys + r * step + k, n - k, C(0)));
-            const F(vector) g = (dscores[r] * factor) * ((C(1) - t) * (C(1) + t));
-            v_sum += dscores[r] * t;
-            q_sum += g;
-            F(give)(dkeys + r * dstep + k, F(take)(dkeys + r * dstep + k, n - k, C(0)) + g, n - k);
-        }
-        F(give)(dquery + k, q_sum, n - k);
-        F(give)(dv + k, v_sum, n - k);
-    }
+    ptrdiff_t r = 0;
+    memset(dquery, 0, (size_t)n * sizeof(REAL));
+#define BACKWARD(few)                                                                                              \
+    F(few_additive_backward)(few, dquery, (REAL *)dkeys + r * dstep, dv, (const REAL *)dscores + r, query, v,      \
+                             (const REAL *)keys + r * step, dstep, step, n)
+    BY_ROWS(BACKWARD);
+#undef BACKWARD
 }
+#undef TOGETHER
+#undef BY_ROWS

@@ -2,9 +2,9 @@
 
 a) Each sequence of the batch is a task. It works on the first `length` keys and values alone: what stands after them
    is never read, and costs nothing.
-b) The scores, -inf past the lengths, go through the softmax all at once: there they become 0, and so does a row that
-   is wholly -inf.
-c) From FEW queries on the products are those of matrices; fewer take the keys and values as they lie.
+b) The scores are -inf past the lengths: there the softmax makes them 0, and so all of a row that is wholly -inf.
+c) From FEW queries on the products are those of matrices, and the softmax of all sequences is taken at once; fewer
+   take the keys and values as they lie, and go through all steps while a sequence is in the cache.
 d) With v the score is additive; query and keys are then the projected ones.
 """
 from cython cimport floating
@@ -137,17 +137,29 @@ cdef void score(void *context, Py_ssize_t b) noexcept nogil:
         fill_row(j, to, n, j.sources, -INFINITY)
 
 
-cdef void softmax(void *context, Py_ssize_t t) noexcept nogil:
-    cdef const job *j = <const job *>context
+cdef void softmax_rows(const job *j, Py_ssize_t t, Py_ssize_t b, Py_ssize_t count) noexcept nogil:
     cdef const void *inputs[1]
-    inputs[0] = row(j, &j.weights, t, 0)
+    inputs[0] = row(j, &j.weights, t, b)
     if j.sources:
-        j.table.rows[FNN_softmax](<void *>inputs[0], inputs, j.batch, j.sources)
+        j.table.rows[FNN_softmax](<void *>inputs[0], inputs, count, j.sources)
+
+
+cdef void softmax(void *context, Py_ssize_t t) noexcept nogil:
+    softmax_rows(<const job *>context, t, 0, (<const job *>context).batch)
 
 
 cdef void summarize(void *context, Py_ssize_t b) noexcept nogil:
     cdef const job *j = <const job *>context
     mix(j, &j.context, &j.weights, &j.values, b, j.lengths[b])
+
+
+cdef void attend(void *context, Py_ssize_t b) noexcept nogil:
+    cdef const job *j = <const job *>context
+    cdef Py_ssize_t t
+    score(context, b)
+    for t in range(j.targets):
+        softmax_rows(j, t, b, 1)
+    summarize(context, b)
 
 
 cdef void weights_backward(void *context, Py_ssize_t b) noexcept nogil:
@@ -159,12 +171,15 @@ cdef void weights_backward(void *context, Py_ssize_t b) noexcept nogil:
     mix_back(j, &j.dvalues, &j.weights, &j.dcontext, b, j.lengths[b])
 
 
-cdef void softmax_backward(void *context, Py_ssize_t t) noexcept nogil:
-    cdef const job *j = <const job *>context
+cdef void softmax_rows_backward(const job *j, Py_ssize_t t, Py_ssize_t b, Py_ssize_t count) noexcept nogil:
     cdef const void *inputs[2]
-    inputs[0], inputs[1] = row(j, &j.dscores, t, 0), row(j, &j.weights, t, 0)
+    inputs[0], inputs[1] = row(j, &j.dscores, t, b), row(j, &j.weights, t, b)
     if j.sources:
-        j.table.rows[FNN_softmax_backward](<void *>inputs[0], inputs, j.batch, j.sources)
+        j.table.rows[FNN_softmax_backward](<void *>inputs[0], inputs, count, j.sources)
+
+
+cdef void softmax_backward(void *context, Py_ssize_t t) noexcept nogil:
+    softmax_rows_backward(<const job *>context, t, 0, (<const job *>context).batch)
 
 
 cdef void scores_backward(void *context, Py_ssize_t b) noexcept nogil:
@@ -182,6 +197,15 @@ cdef void scores_backward(void *context, Py_ssize_t b) noexcept nogil:
         j.table.additive_backward(
             row(j, &j.dquery, t, b), row(j, &j.dkeys, 0, b), j.dv + b * j.keys.n * j.unit, row(j, &j.dscores, t, b),
             row(j, &j.query, t, b), j.v, row(j, &j.keys, 0, b), n, j.dkeys.step, j.keys.step, j.keys.n)
+
+
+cdef void attend_backward(void *context, Py_ssize_t b) noexcept nogil:
+    cdef const job *j = <const job *>context
+    cdef Py_ssize_t t
+    weights_backward(context, b)
+    for t in range(j.targets):
+        softmax_rows_backward(j, t, b, 1)
+    scores_backward(context, b)
 
 
 cdef void run(fnn_task *task, job *j, Py_ssize_t items, Py_ssize_t work) noexcept nogil:
@@ -224,14 +248,18 @@ def attention_forward(
 ):
     """Write the weights softmax(scale * score) and the context, the sums of the values that they weight."""
     cdef job j = plan[floating](query, keys, values, weights, lengths, scale, v)
+    cdef Py_ssize_t of_scores = j.keys.n * (1 if j.v == NULL else TANH)
     j.context = rows_of[floating]("context", context, j.targets, j.batch, values.shape[2])
     j.zeros = <char *>calloc(values.shape[2] + 1, sizeof(floating))
     if j.zeros == NULL:
         raise MemoryError
     with nogil:
-        run(score, &j, j.batch, j.keys.n * (1 if j.v == NULL else TANH))
-        run(softmax, &j, j.targets, SOFTMAX)
-        run(summarize, &j, j.batch, j.values.n)
+        if j.targets < FEW:
+            run(attend, &j, j.batch, of_scores + SOFTMAX + j.values.n)
+        else:
+            run(score, &j, j.batch, of_scores)
+            run(softmax, &j, j.targets, SOFTMAX)
+            run(summarize, &j, j.batch, j.values.n)
         free(j.zeros)
 
 
@@ -246,7 +274,7 @@ def attention_backward(
     dv, to be zeros at first, gets that of v for each sequence.
     """
     cdef job j = plan[floating](query, keys, values, weights, lengths, scale, v)
-    cdef Py_ssize_t widest = max(j.keys.n, j.values.n, 1)
+    cdef Py_ssize_t widest = max(j.keys.n, j.values.n, 1), of_scores = 2 * j.keys.n * (1 if j.v == NULL else TANH)
     j.dquery = rows_of[floating]("dquery", dquery, j.targets, j.batch, j.query.n)
     j.dkeys = rows_of[floating]("dkeys", dkeys, j.sources, j.batch, j.keys.n)
     j.dvalues = rows_of[floating]("dvalues", dvalues, j.sources, j.batch, j.values.n)
@@ -261,7 +289,10 @@ def attention_backward(
         raise MemoryError
     j.turned = j.zeros + widest * j.unit
     with nogil:
-        run(weights_backward, &j, j.batch, 2 * j.values.n)
-        run(softmax_backward, &j, j.targets, SOFTMAX)
-        run(scores_backward, &j, j.batch, 2 * j.keys.n * (1 if j.v == NULL else TANH))
+        if j.targets < FEW:
+            run(attend_backward, &j, j.batch, of_scores + SOFTMAX + 2 * j.values.n)
+        else:
+            run(weights_backward, &j, j.batch, 2 * j.values.n)
+            run(softmax_backward, &j, j.targets, SOFTMAX)
+            run(scores_backward, &j, j.batch, of_scores)
         free(j.zeros)
