@@ -282,7 +282,7 @@ def losses():
 
 
 # --- layers ----------------------------------------------------------------------------------------------------------
-CALL = {"shape", "training", "state", "lengths"}  # options of a call, not of the layer
+CALL = {"shape", "training", "offsets", "weighted", "state", "lengths"}  # options of a call, not of the layer
 
 
 def made(room, name, sizes, o):
@@ -353,8 +353,41 @@ def layers():
     yield layer("linear", "Linear", (3, 5), shaped, grid=grid)
     grid = {"shape": [(), (4,), (2, 3), (0,)], "padding_idx": [None, 0, -1]}
     yield layer("embedding", "Embedding", (5, 3), lambda draw, o: draw.below(5, *o.shape), grid=grid)
+    yield bags()
     grid = {"shape": [(3, 4)], "p": [0.0, 1.0], "training": SWITCH}
     yield layer("regularization", "Dropout", (), shaped, grid=grid)
+
+
+def bags():
+    """Bags are the rows of a matrix, or parts of a list, of which one is empty."""
+    name, sizes = "EmbeddingBag", (5, 3)
+
+    def inputs(draw, o):
+        a = {"x": draw.below(5, 7) if o.offsets else draw.below(5, 3, 4)}
+        if o.offsets:
+            a["offsets"] = np.array([0, 3, 3] + [7] * o.include_last_offset)
+        if o.weighted:
+            a["per_sample_weights"] = draw(*a["x"].shape)
+        return a | weights(draw, name, sizes, o)
+
+    def run(a, o):
+        layer = loaded(a, name, sizes, o)
+        y, back = layer.vjp(*(a.get(key) for key in ("x", "offsets", "per_sample_weights")))
+
+        def pull(d):
+            dweights = back(d["y"])
+            return ({"per_sample_weights": dweights} if o.weighted else {}) | gradients(layer)
+
+        return {"y": y}, pull
+
+    def theirs(torch, a, o):
+        arguments = tuple(a.get(key) for key in ("x", "offsets", "per_sample_weights"))
+        return {"y": applied(torch, a, name, sizes, o, arguments)}
+
+    grid = {"mode": ["mean", "sum"], "padding_idx": [None, 1, -1]}
+    grid |= dict.fromkeys(("offsets", "include_last_offset", "weighted"), SWITCH)
+    where = lambda o: (o.mode == "sum" or not o.weighted) and (o.offsets or not o.include_last_offset)
+    return Operation("embedding", name, inputs, run, theirs, grid, where=where)
 
 
 # --- normalization ---------------------------------------------------------------------------------------------------
