@@ -3,6 +3,8 @@
 A step hands all parameters that are alike to one call of an update, whatever their number.
 """
 
+from operator import itemgetter
+
 import numpy as np
 
 from fastnn._backend import functions as F
@@ -23,6 +25,10 @@ __all__ = [
 
 # options of PyTorch's groups that choose how it computes, not what
 _OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable"}
+
+
+def _step_alone(state):
+    return (state["step"],)
 
 
 class Optimizer:
@@ -87,19 +93,20 @@ class Optimizer:
     def step(self):
         """Update every parameter that has a gradient, in place."""
         for group in self.param_groups:
-            names, batches = self._slots(group), {}
+            batches = {}
+            names = self._slots(group)
+            kept = itemgetter("step", *names) if names else _step_alone
             for parameter in group["params"]:
                 grad = parameter.grad
                 if grad is None:
                     continue
                 state = self._state.get(parameter)
-                if state is None:
-                    state = self._state[parameter] = {"step": 0}
                 try:
-                    arrays = [state[name] for name in names]
-                except KeyError:
-                    arrays = [self._slot(group, state, name, parameter.value) for name in names]
-                state["step"] = step = state["step"] + 1
+                    step, *arrays = kept(state)
+                except (KeyError, TypeError):  # the first step, or the first with these options
+                    state = self._begin(group, parameter, names)
+                    step, *arrays = kept(state)
+                state["step"] = step = step + 1
                 if type(grad) is SparseGrad:
                     self._update_rows(group, step, parameter.value, grad.rows, grad.values, *arrays)
                 elif step in batches:
@@ -109,15 +116,17 @@ class Optimizer:
             for step, batch in batches.items():
                 self._update(group, step, *zip(*batch, strict=True))
 
+    def _begin(self, group, parameter, names):
+        """Return the state of a parameter with all these arrays; new ones hold zeros, or what `_initial` says."""
+        state = self._state.setdefault(parameter, {"step": 0})
+        for name in names:
+            if name not in state:
+                state[name] = np.full_like(parameter.value, self._initial(group, name))
+        return state
+
     def _slots(self, group):
         """Return the names of the arrays that a parameter of the group needs."""
         return self.slots
-
-    def _slot(self, group, state, name, value):
-        """Return an array of the state; at first it holds zeros, or what `_initial` says."""
-        if name not in state:
-            state[name] = np.full_like(value, self._initial(group, name))
-        return state[name]
 
     def _initial(self, group, name):
         return 0.0
@@ -235,10 +244,10 @@ class SGD(Optimizer):
     def _slots(self, group):
         return self.slots if group["momentum"] else ()
 
-    def _slot(self, group, state, name, value):
-        if name not in state:
-            state["step"] = 0  # a velocity counts from its first gradient, which sets it
-        return super()._slot(group, state, name, value)
+    def _begin(self, group, parameter, names):
+        state = super()._begin(group, parameter, names)
+        state["step"] = 0  # a velocity counts from its first gradient, which sets it
+        return state
 
     def _update(self, group, step, values, grads, velocities=None):
         options = {name: group[name] for name in ("lr", "weight_decay", "maximize")}
@@ -440,7 +449,7 @@ class Adam(Optimizer):
             eps=group["eps"],
             weight_decay=group["weight_decay"],
             decoupled=group["decoupled_weight_decay"],
-            amsgrad=group["amsgrad"],
+            amsgrad=largest is not None,
             v_max=largest,
             maximize=group["maximize"],
         )

@@ -49,12 +49,10 @@ class Activation(Module):
 
     def vjp(self, x, *, training=True):
         y = self._f(x, **self._options)
-        saved, integers = x if self._saves_x else y, np.asarray(x).dtype.kind != "f"
-
-        def back(dy):
-            return None if integers else self._backward(dy, saved, **self._options)
-
-        return y, back
+        if (x.dtype if type(x) is np.ndarray else np.asarray(x).dtype).kind != "f":
+            return y, lambda dy: None
+        saved = x if self._saves_x else y
+        return y, lambda dy: self._backward(dy, saved, **self._options)
 
 
 class Dropout(Module):

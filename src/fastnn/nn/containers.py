@@ -76,13 +76,13 @@ class Sequential(Module):
             else:
                 x, back = layer.vjp(x, training=training)
             if layer.returns_state:
-                x = x[0]
-            pullbacks.append((back, layer.returns_state))
+                x, back = x[0], lambda dy, pull=back: pull(dy)[0]
+            pullbacks.append(back)
         pullbacks.reverse()
 
         def back(dy):
-            for pull, returns_state in pullbacks:
-                dy = pull(dy)[0] if returns_state else pull(dy)
+            for pull in pullbacks:
+                dy = pull(dy)
             return dy
 
         return x, back

@@ -4,6 +4,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fastnn._backend import functions as F
 from fastnn.nn.module import Module, Parameter, complaint, positive, real_array, real_dtype
 
 __all__ = ["Linear"]
@@ -61,19 +62,16 @@ class Linear(Module):
         rows, columns = shapes["weight"]
         return {"in_features": columns, "out_features": rows, "bias": "bias" in shapes}
 
-    @np.errstate(all="ignore")
     def _forward(self, x):
         """Return y, and x as rows of the weight's dtype."""
-        weight = self.weight.value
+        weight, bias = self.weight.value, self.bias
         if type(x) is not np.ndarray or x.dtype != weight.dtype:
             x = real_array(x, weight.dtype)
         shape = x.shape
         if shape[-1:] != (self.in_features,):
             raise complaint(self, f"x has shape {shape}, expected (..., {self.in_features})")
         rows = x if len(shape) == 2 else x.reshape(-1, self.in_features)
-        y = rows.dot(weight.T)
-        if self.bias is not None:
-            y += self.bias.value
+        y = F.affine(rows, weight, None if bias is None else bias.value)
         return (y if len(shape) == 2 else y.reshape(*shape[:-1], self.out_features)), rows
 
     def __call__(self, x):
@@ -81,23 +79,21 @@ class Linear(Module):
 
     def vjp(self, x, *, training=True):
         y, rows = self._forward(x)
-        shape, weight, bias = y.shape, self.weight, self.bias
-        integers = rows is not x and np.asarray(x).dtype.kind != "f"
+        shape, integers = y.shape, rows is not x and np.asarray(x).dtype.kind != "f"
+        return y, lambda dy: self._backward(dy, rows, shape, integers)
 
-        @np.errstate(all="ignore")
-        def back(dy):
-            if type(dy) is not np.ndarray or dy.dtype != rows.dtype:
-                dy = np.asarray(dy, rows.dtype)
-            if dy.shape != shape:
-                raise complaint(self, f"dy has shape {dy.shape}, expected {shape}")
-            if len(shape) != 2:
-                dy = dy.reshape(-1, shape[-1])
-            weight.accumulate(dy.T.dot(rows))
-            if bias is not None:
-                bias.accumulate(_ones(len(dy), dy.dtype).dot(dy))
-            if integers:
-                return None
-            dx = dy.dot(weight.value)
-            return dx if len(shape) == 2 else dx.reshape(*shape[:-1], dx.shape[1])
-
-        return y, back
+    @np.errstate(all="ignore")
+    def _backward(self, dy, rows, shape, integers):
+        if type(dy) is not np.ndarray or dy.dtype != rows.dtype:
+            dy = np.asarray(dy, rows.dtype)
+        if dy.shape != shape:
+            raise complaint(self, f"dy has shape {dy.shape}, expected {shape}")
+        if len(shape) != 2:
+            dy = dy.reshape(-1, self.out_features)
+        self.weight.accumulate(dy.T.dot(rows))
+        if self.bias is not None:
+            self.bias.accumulate(_ones(len(dy), dy.dtype).dot(dy))
+        if integers:
+            return None
+        dx = dy.dot(self.weight.value)
+        return dx if len(shape) == 2 else dx.reshape(*shape[:-1], self.in_features)

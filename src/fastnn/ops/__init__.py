@@ -11,6 +11,7 @@ from fastnn.ops import (
     regularization,
     updates,
 )
+from fastnn.ops._products import affine as affine
 from fastnn.ops.activations import *
 from fastnn.ops.attention import *
 from fastnn.ops.convolution import *

@@ -1,4 +1,7 @@
-"""Optimiser updates, in place: one pass over memory each, for one parameter or a list of them."""
+"""Optimiser updates, in place: one pass over memory each, for one parameter or a list of them.
+
+`kernels.update` returns whether the arrays fit; where they do not, `check_update` finds the words.
+"""
 
 from fastnn._checks import as_count, check_limit, check_momentum, check_pairs, check_sparse_update, check_update
 from fastnn._kernels import updates as kernels
@@ -17,16 +20,11 @@ __all__ = [
     "sparse_sgd_update",
 ]
 
-_OPS = kernels.OPS
+_SGD, _MOMENTUM, _ADAGRAD = (kernels.OPS[name] for name in ("sgd_update", "momentum_update", "adagrad_update"))
+_ADAM, _AMSGRAD = kernels.OPS["adam_update"], kernels.OPS["amsgrad_update"]
 _sparse_sgd_update = by_dtype(kernels.sparse_sgd_update)
 _sparse_adagrad_update = by_dtype(kernels.sparse_adagrad_update)
 _sparse_adam_update = by_dtype(kernels.sparse_adam_update)
-
-
-def _update(op, numbers, **arrays):
-    """Run an operation on its arrays, or lists of arrays; where they do not fit, `check_update` finds the words."""
-    if not kernels.update(_OPS[op], tuple(arrays.values()), numbers):
-        check_update(**arrays)
 
 
 def sgd_update(param, grad, *, lr, weight_decay=0.0, maximize=False):
@@ -67,7 +65,8 @@ def sgd_update(param, grad, *, lr, weight_decay=0.0, maximize=False):
     >>> param
     array([0., 3.])
     """
-    _update("sgd_update", (lr, weight_decay, maximize), param=param, grad=grad)
+    if not kernels.update(_SGD, (param, grad), (lr, weight_decay, maximize)):
+        check_update(param, grad)
 
 
 def momentum_update(
@@ -140,7 +139,8 @@ def momentum_update(
     check_momentum(dampening, nesterov, ema, step)
     gain = 1 - momentum if ema else 1 - dampening
     numbers = (lr, momentum, gain, nesterov, step == 1, weight_decay, maximize)
-    _update("momentum_update", numbers, param=param, grad=grad, velocity=velocity)
+    if not kernels.update(_MOMENTUM, (param, grad, velocity), numbers):
+        check_update(param, grad, velocity=velocity)
 
 
 def adagrad_update(param, grad, sum_sq, *, lr, eps=1e-10, eps_inside=False, weight_decay=0.0, maximize=False):
@@ -189,7 +189,8 @@ def adagrad_update(param, grad, sum_sq, *, lr, eps=1e-10, eps_inside=False, weig
     >>> param, sum_sq
     (array([0.75]), array([16.]))
     """
-    _update("adagrad_update", (lr, eps, eps_inside, weight_decay, maximize), param=param, grad=grad, sum_sq=sum_sq)
+    if not kernels.update(_ADAGRAD, (param, grad, sum_sq), (lr, eps, eps_inside, weight_decay, maximize)):
+        check_update(param, grad, sum_sq=sum_sq)
 
 
 def rmsprop_update(
@@ -278,7 +279,8 @@ def rmsprop_update(
     if momentum:
         state["velocity"] = velocity
     numbers = (lr, alpha, eps, eps_inside, momentum, weight_decay, maximize)
-    _update(op, numbers, param=param, grad=grad, **state)
+    if not kernels.update(kernels.OPS[op], (param, grad, *state.values()), numbers):
+        check_update(param, grad, **state)
 
 
 def adam_update(
@@ -357,12 +359,15 @@ def adam_update(
     >>> param.round(6)
     array([0.9, 1.1])
     """
-    numbers = (as_count(step, "step"), lr, beta1, beta2, eps, weight_decay, decoupled, maximize)
+    if type(step) is not int or step < 1:
+        step = as_count(step, "step")
+    numbers = (step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize)
     if amsgrad or v_max is not None:
         check_pairs(amsgrad=(amsgrad, "v_max", v_max))
-        _update("amsgrad_update", numbers, param=param, grad=grad, m=m, v=v, v_max=v_max)
-    else:
-        _update("adam_update", numbers, param=param, grad=grad, m=m, v=v)
+        if not kernels.update(_AMSGRAD, (param, grad, m, v, v_max), numbers):
+            check_update(param, grad, m=m, v=v, v_max=v_max)
+    elif not kernels.update(_ADAM, (param, grad, m, v), numbers):
+        check_update(param, grad, m=m, v=v)
 
 
 def _sparse_update(kernel, param, rows, grad_rows, numbers, **state):

@@ -11,6 +11,7 @@ from fastnn.reference import (
     regularization,
     updates,
 )
+from fastnn.reference._products import affine as affine
 from fastnn.reference.activations import *
 from fastnn.reference.attention import *
 from fastnn.reference.convolution import *
