@@ -111,12 +111,15 @@ def activation(name, there=None, **parameters):
         options = {key: getattr(o, key) for key in parameters}
         y = getattr(fastnn, name)(a["x"], **options)
         saved = a["x"] if fastnn.saved_for(name) == "x" else y
-        return {"y": y}, lambda d: {"x": getattr(fastnn, f"{name}_backward")(d["y"], saved, **options)}
+        slope = getattr(fastnn, f"{name}_derivative")(a["x"], **options)
+        back = lambda d: {"x": getattr(fastnn, f"{name}_backward")(d["y"], saved, **options)}
+        return {"y": y, "slope": slope}, back
 
     def theirs(torch, a, o):
         options = {key: getattr(o, key) for key in parameters}
-        F = torch.nn.functional
-        return {"y": there(F, a["x"]) if there else getattr(F, name)(a["x"], **options)}
+        F, x = torch.nn.functional, a["x"]
+        y = there(F, x) if there else getattr(F, name)(x, **options)
+        return {"y": y, "slope": torch.autograd.grad(y.sum(), x, retain_graph=True)[0]}
 
     grid = {"at": [0.5, 4, "kinks"], **parameters}
     return Operation("activations", name, inputs, run, theirs, grid, live={"at": [0.001, 1, 2, 4, "kinks"]})
