@@ -59,8 +59,12 @@ typedef struct {
 
 FNN_INLINE void F(inside)(ptrdiff_t *first, ptrdiff_t *last, ptrdiff_t size, ptrdiff_t at, ptrdiff_t step, ptrdiff_t n)
 {
-    *first = at < 0 ? (step - 1 - at) / step : 0;
-    *last = size > at ? (size - at + step - 1) / step : 0;
+    *first = at < 0 ? -at : 0;
+    *last = size > at ? size - at : 0;
+    if (step > 1) { /* a division takes as long as a row */
+        *first = (*first + step - 1) / step;
+        *last = (*last + step - 1) / step;
+    }
     if (*last > n) *last = n;
     if (*first > *last) *first = *last;
 }
@@ -247,37 +251,185 @@ static void F(window_dots)(void *out_, const void *a_, const ptrdiff_t *a_rows, 
     }
 }
 
-/* y = max(y, x), and at = tap where x won: of equals the first stays, of NaN the last. `at` may be NULL. */
-static void F(keep_max)(void *y_, int32_t *at, const void *x_, int32_t tap, ptrdiff_t n)
+/* --- pooling. A vector holds as many windows of a row; an image with padding is copied, so that taps need no bounds. */
+enum { F(MEANS), F(MAXIMA), F(MAXIMA_AND_TAPS) };
+
+/* Every step-th of the numbers at `from`, `left` of them; other lanes read beyond, by less than 2 vectors. `near` is the
+   step where it is known to the compiler, or 0. */
+FNN_INLINE F(vector) F(every)(const int near, const REAL *from, ptrdiff_t step, ptrdiff_t left)
 {
-    REAL *y = y_;
-    const REAL *x = x_;
-    if (!at) {
-        SIMD for (ptrdiff_t i = 0; i < n; i++) y[i] = x[i] > y[i] || x[i] != x[i] ? x[i] : y[i];
-        return;
-    }
-    SIMD for (ptrdiff_t i = 0; i < n; i++) {
-        const int wins = x[i] > y[i] || x[i] != x[i];
-        y[i] = wins ? x[i] : y[i];
-        at[i] = wins ? tap : at[i];
+    if (near == 1) return *(const F(vector) *)from;
+    if (near == 2) return F(evens)(*(const F(vector) *)from, *(const F(vector) *)(from + F(lanes)));
+    F(vector) v = {0};
+    for (int l = 0; l < F(lanes) && l < left; l++) v[l] = from[l * step];
+    return v;
+}
+
+/* Keep the larger of both and where it came from: of equals the first, of NaN the last. */
+FNN_INLINE void F(keep)(F(vector) *best, F(integers) *at, F(vector) v, F(integers) here)
+{
+    const F(integers) wins = (v > *best) | (v != v);
+    *best = (F(vector))((wins & (F(integers))v) | (~wins & (F(integers))*best));
+    *at = (wins & here) | (~wins & *at);
+}
+
+FNN_INLINE void F(give_taps)(int32_t *to, F(integers) tap, ptrdiff_t left)
+{
+    F(integer) v[F(lanes)] __attribute__((aligned(FNN_VECTOR)));
+    *(F(integers) *)v = tap;
+    const int n = left < F(lanes) ? (int)left : F(lanes);
+    SIMD for (int l = 0; l < F(lanes); l++) if (l < n) to[l] = (int32_t)v[l];
+}
+
+/* The first tap of window i that lies inside of the axis, or `kernel`, and the one behind the last. */
+FNN_INLINE void F(taps_inside)(ptrdiff_t *first, ptrdiff_t *last, const fnn_axis *a, ptrdiff_t i)
+{
+    const ptrdiff_t at = i * a->stride - a->before;
+    F(inside)(first, last, a->size, at, a->dilation, a->kernel);
+    if (*first == *last) *first = a->kernel;
+}
+
+FNN_INLINE void F(pool)(const int how, const int near, REAL *y, int32_t *at, const REAL *x, const REAL *end, const REAL *h_size,
+                        const REAL *w_size, REAL *scratch, const fnn_axis *h, const fnn_axis *w, ptrdiff_t images)
+{
+    const ptrdiff_t wide = fnn_pool_width(w), size = h->size * w->size;
+    const int padded = w->before || (w->out - 1) * w->stride + (w->kernel - 1) * w->dilation >= w->size;
+    const REAL fill = how == F(MEANS) ? C(0) : -C(INFINITY);
+    int blank = 0;
+    for (ptrdiff_t i = 0; i < images; i++, x += size) {
+        const REAL *rows = x;
+        ptrdiff_t pitch = w->size;
+        if (padded || end - (x + size) < wide - w->size) {
+            if (!blank++)
+                for (ptrdiff_t k = 0; k < h->size * wide; k++) scratch[k] = fill;
+            for (ptrdiff_t r = 0; r < h->size; r++)
+                memcpy(scratch + r * wide + w->before, x + r * w->size, (size_t)w->size * sizeof(REAL));
+            rows = scratch;
+            pitch = wide;
+        }
+        for (ptrdiff_t r = 0; r < h->out; r++) {
+            ptrdiff_t top, bottom;
+            F(taps_inside)(&top, &bottom, h, r);
+            const REAL *const corner = rows + (r * h->stride - h->before) * pitch;
+            for (ptrdiff_t c = 0; c < w->out; c += F(lanes)) {
+                const ptrdiff_t left = w->out - c;
+                F(vector) best = F(all)(fill);
+                F(integers) tap = {0};
+                if (how == F(MAXIMA_AND_TAPS)) {
+                    tap += (F(integer))(top < bottom ? top * w->kernel : -1);
+                    for (int l = 0; padded && l < F(lanes) && l < left; l++) {
+                        ptrdiff_t first, last;
+                        F(taps_inside)(&first, &last, w, c + l);
+                        tap[l] = first < w->kernel && top < bottom ? (F(integer))(top * w->kernel + first) : -1;
+                    }
+                }
+                for (ptrdiff_t j = top; j < bottom; j++)
+                    for (ptrdiff_t k = 0; k < w->kernel; k++) {
+                        const REAL *const from = corner + j * h->dilation * pitch + c * w->stride + k * w->dilation;
+                        const F(vector) v = F(every)(near, from, w->stride, left);
+                        if (how == F(MEANS)) best += v;
+                        else F(keep)(&best, &tap, v, (F(integers)){0} + (F(integer))(j * w->kernel + k));
+                    }
+                if (how == F(MEANS)) best /= h_size[r] * (w_size ? F(take)(w_size + c, left, 1) : F(all)((REAL)w->kernel));
+                F(give)(y + c, best, left);
+                if (how == F(MAXIMA_AND_TAPS)) F(give_taps)(at + c, tap, left);
+            }
+            y += w->out;
+            if (how == F(MAXIMA_AND_TAPS)) at += w->out;
+        }
     }
 }
 
-/* The maximum of n > 0 numbers and its index, as above: one for each lane, then that of the lanes. */
+#define POOL(how, ...)                                             \
+    if (w->stride == 1) F(pool)(how, 1, __VA_ARGS__);              \
+    else if (w->stride == 2) F(pool)(how, 2, __VA_ARGS__);         \
+    else F(pool)(how, 0, __VA_ARGS__)
+
+/* The largest element of each window of images, and the tap it came from, -1 for none; `at` may be NULL. */
+static void F(max_pool)(void *y, int32_t *at, const void *x, const void *end, void *scratch, const fnn_axis *h,
+                        const fnn_axis *w, ptrdiff_t images)
+{
+    if (at) {
+        POOL(F(MAXIMA_AND_TAPS), y, at, x, end, 0, 0, scratch, h, w, images);
+    } else {
+        POOL(F(MAXIMA), y, 0, x, end, 0, 0, scratch, h, w, images);
+    }
+}
+
+/* The sum of each window over the product of its sizes; without w_size the columns' is the kernel. */
+static void F(avg_pool)(void *y, const void *x, const void *end, const void *h_size, const void *w_size, void *scratch,
+                        const fnn_axis *h, const fnn_axis *w, ptrdiff_t images)
+{
+    POOL(F(MEANS), y, 0, x, end, h_size, w_size, scratch, h, w, images);
+}
+#undef POOL
+
+/* to[c * step + k * dilation] += from[c] for all taps k. */
+FNN_INLINE void F(spread)(REAL *to, const REAL *from, ptrdiff_t step, ptrdiff_t kernel, ptrdiff_t dilation, ptrdiff_t n)
+{
+    for (ptrdiff_t k = 0; k < kernel; k++)
+        for (ptrdiff_t c = 0; c < n; c++) to[c * step + k * dilation] += from[c];
+}
+
+/* dx += the share of dy that each element of a window has; dx holds zeros. */
+static void F(avg_pool_backward)(void *dx_, const void *dy_, const void *h_size_, const void *w_size_, void *scratch,
+                                 const fnn_axis *h, const fnn_axis *w, ptrdiff_t images)
+{
+    REAL *dx = dx_, *const share = scratch, *const row = share + w->out;
+    const REAL *dy = dy_, *const h_size = h_size_, *const w_size = w_size_;
+    const ptrdiff_t wide = fnn_pool_width(w);
+    memset(row, 0, (size_t)wide * sizeof(REAL));
+    for (ptrdiff_t i = 0; i < images; i++, dx += h->size * w->size)
+        for (ptrdiff_t r = 0; r < h->out; r++, dy += w->out) {
+            ptrdiff_t top, bottom;
+            F(taps_inside)(&top, &bottom, h, r);
+            if (w_size)
+                for (ptrdiff_t c = 0; c < w->out; c++) share[c] = dy[c] / (h_size[r] * w_size[c]);
+            else
+                for (ptrdiff_t c = 0; c < w->out; c++) share[c] = dy[c] / (h_size[r] * (REAL)w->kernel);
+            if (w->stride == 2 && w->kernel == 2 && w->dilation == 1) {
+                for (ptrdiff_t c = 0; c < w->out; c++) row[2 * c] = row[2 * c + 1] = share[c];
+            } else {
+                memset(row, 0, (size_t)wide * sizeof(REAL));
+                if (w->stride == 1) F(spread)(row, share, 1, w->kernel, w->dilation, w->out);
+                else F(spread)(row, share, w->stride, w->kernel, w->dilation, w->out);
+            }
+            for (ptrdiff_t j = top; j < bottom; j++) {
+                REAL *const to = dx + (r * h->stride - h->before + j * h->dilation) * w->size;
+                const REAL *const from = row + w->before;
+                for (ptrdiff_t c = 0; c < w->size; c++) to[c] += from[c];
+            }
+        }
+}
+
+/* The maximum of n > 0 numbers and its index: of equals the first, of NaN the last. */
 static void F(largest)(void *y, int32_t *at, const void *x_, ptrdiff_t n)
 {
     const REAL *x = x_;
-    REAL top[BLOCK], rest[BLOCK];
-    int32_t block[BLOCK] = {0}, k = 0, best = 0;
-    for (int l = 0; l < BLOCK; l++) top[l] = rest[l] = -C(INFINITY);
-    for (; n > BLOCK; n -= BLOCK, x += BLOCK) F(keep_max)(top, block, x, k++, BLOCK);
-    memcpy(rest, x, (size_t)n * sizeof(REAL));
-    F(keep_max)(top, block, rest, k, BLOCK);
-    for (int32_t l = 1; l < BLOCK; l++) {
-        const REAL a = top[l], b = top[best];
-        const int before = block[l] < block[best]; /* else after, since l > best */
-        if (a != a ? b == b || !before : a > b || (a == b && before)) best = l;
-    }
-    *(REAL *)y = top[best];
-    *at = block[best] * BLOCK + best;
+    F(integers) here, tap;
+    for (int l = 0; l < F(lanes); l++) here[l] = l;
+    F(vector) best = F(take)(x, n, -C(INFINITY));
+    tap = here;
+    for (ptrdiff_t i = F(lanes); i < n; i += F(lanes))
+        F(keep)(&best, &tap, F(take)(x + i, n - i, -C(INFINITY)), here + (F(integer))i);
+    REAL value[F(lanes)];
+    memcpy(value, &best, sizeof value);
+#pragma GCC unroll 8
+    for (int half = F(lanes) / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (int l = 0; l < half; l++) {
+            const REAL other = value[l + half];
+            value[l] = other > value[l] || other != other ? other : value[l];
+        }
+    const int nan = value[0] != value[0];
+    const F(integers) hit = nan ? best != best : best == F(all)(value[0]);
+    const F(integers) order = (hit & (nan ? -tap : tap)) | (~hit & INT32_MAX);
+    F(integer) place[F(lanes)];
+    memcpy(place, &order, sizeof place);
+#pragma GCC unroll 8
+    for (int half = F(lanes) / 2; half; half /= 2)
+#pragma GCC unroll 8
+        for (int l = 0; l < half; l++) place[l] = place[l + half] < place[l] ? place[l + half] : place[l];
+    *(REAL *)y = value[0];
+    *at = (int32_t)(nan ? -place[0] : place[0]);
 }

@@ -119,6 +119,11 @@ enum {
 /* Over rows of n units; array k, those that are written first, has its rows row[k] numbers apart. */
 typedef void fnn_cell(void *const *array, const ptrdiff_t *row, ptrdiff_t rows, ptrdiff_t n);
 
+/* An axis that windows slide along: window i begins at i * stride - before, `size` is without the padding. */
+typedef struct {
+    ptrdiff_t size, kernel, stride, before, dilation, out;
+} fnn_axis;
+
 /* What one tap of a window sees of an image: `rows` rows from `row` on, `columns` columns from `column` on, each so many
    steps apart. They may lie outside of the image, in its padding. */
 typedef struct {
@@ -162,14 +167,19 @@ typedef struct {
                         ptrdiff_t step, ptrdiff_t n);
     void (*affine)(void *out, const void *x, const void *dy, const void *centre, const void *scale, const void *offset,
                    const void *dy_scale, ptrdiff_t rows, ptrdiff_t n, int across);
-    /* convolution.h: planes of images, products with rows that lie anywhere, maxima and where they come from */
+    /* convolution.h: planes of images, products with rows that lie anywhere, pooling of images one after the other */
     void (*read_plane)(void *to, const void *image, const void *end, const fnn_plane *plane, double fill);
     void (*add_plane)(void *image, void *from, const fnn_plane *plane);
     void (*window_product)(void *out, const void *init, const void *a, const ptrdiff_t *a_rows, const void *b,
                            const ptrdiff_t *b_rows, ptrdiff_t m, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t out_row);
     void (*window_dots)(void *out, const void *a, const ptrdiff_t *a_rows, const void *b, ptrdiff_t m, ptrdiff_t depth,
                         ptrdiff_t out_row);
-    void (*keep_max)(void *y, int32_t *at, const void *x, int32_t tap, ptrdiff_t n);
+    void (*max_pool)(void *y, int32_t *at, const void *x, const void *end, void *scratch, const fnn_axis *h,
+                     const fnn_axis *w, ptrdiff_t images);
+    void (*avg_pool)(void *y, const void *x, const void *end, const void *h_size, const void *w_size, void *scratch,
+                     const fnn_axis *h, const fnn_axis *w, ptrdiff_t images);
+    void (*avg_pool_backward)(void *dx, const void *dy, const void *h_size, const void *w_size, void *scratch,
+                              const fnn_axis *h, const fnn_axis *w, ptrdiff_t images);
     void (*largest)(void *y, int32_t *at, const void *x, ptrdiff_t n);
     /* updates.h: the sum of squares, in float64 */
     double (*squared_norm)(const void *in, ptrdiff_t n);
@@ -195,6 +205,13 @@ typedef struct {
 
 /* Numbers that the panels of a right factor (depth, n) take, whatever the instruction set. */
 static inline ptrdiff_t fnn_pack_workspace(ptrdiff_t depth, ptrdiff_t n) { return depth * ((n + 31) / 32 * 32); }
+
+/* Numbers of a row with its padding that pooling reads, whatever the instruction set. */
+static inline ptrdiff_t fnn_pool_width(const fnn_axis *a)
+{
+    const ptrdiff_t read = (a->out + 32) * a->stride + (a->kernel - 1) * a->dilation + 32;
+    return read > a->before + a->size ? read : a->before + a->size;
+}
 
 /* Runs task(context, 0 .. blocks - 1), on several threads if there are; how blocks are cut must depend on the
    problem alone. Worth it from about 100 microseconds of work. */

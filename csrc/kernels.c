@@ -109,7 +109,9 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .add_plane = add_plane_##sfx,                           \
         .window_product = window_product_##sfx,                 \
         .window_dots = window_dots_##sfx,                       \
-        .keep_max = keep_max_##sfx,                             \
+        .max_pool = max_pool_##sfx,                             \
+        .avg_pool = avg_pool_##sfx,                             \
+        .avg_pool_backward = avg_pool_backward_##sfx,           \
         .largest = largest_##sfx,                               \
         .squared_norm = squared_norm_##sfx,                     \
         .weighted_rows = weighted_rows_##sfx,                   \

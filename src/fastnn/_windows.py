@@ -47,11 +47,11 @@ class MaxPoolCache(NamedTuple):
 
 
 class AvgPoolCache(NamedTuple):
-    """What the gradient of a mean needs: `sizes` are the numbers of terms."""
+    """What the gradient of a mean needs: `sizes` are those of the windows, along each axis."""
 
     shape: tuple
     axes: tuple
-    sizes: np.ndarray
+    sizes: list
     dtype: np.dtype
 
 
@@ -165,16 +165,16 @@ def pool_operands(axes, x, kernel_size, stride, padding, dilation, ceil_mode):
     return x.astype(working(x.dtype), copy=False), windows, x.dtype
 
 
-def window_sizes(axes, count_include_pad):
-    """Return how many elements each window holds, as an array of one axis for each of the windows' axes.
+def window_sizes(axes, count_include_pad, dtype):
+    """Return, for each axis, how many elements each of its windows holds.
 
     Those in the padding count if they are asked for, those beyond it never.
     """
-    sizes = np.ones((), np.int64)
+    sizes = []
     for axis in axes:
         start = np.arange(axis.out) * axis.stride - axis.before
         end = np.minimum(start + axis.kernel, axis.size + (axis.after if count_include_pad else 0))
-        sizes = np.multiply.outer(sizes, end - (start if count_include_pad else np.maximum(start, 0)))
+        sizes.append((end - (start if count_include_pad else np.maximum(start, 0))).astype(dtype))
     return sizes
 
 

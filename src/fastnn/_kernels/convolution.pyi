@@ -25,17 +25,25 @@ def conv2d_backward(
     groups: int,
 ) -> None: ...
 def max_pool2d(
+    y: NDArray[_Floating], x: NDArray[_Floating], at: NDArray[np.int32] | None, axes: tuple[_Axis, _Axis]
+) -> None: ...
+def avg_pool2d(
     y: NDArray[_Floating],
     x: NDArray[_Floating],
-    at: NDArray[np.int32] | None,
-    first: NDArray[np.int32] | None,
+    h_size: NDArray[_Floating],
+    w_size: NDArray[_Floating],
     axes: tuple[_Axis, _Axis],
 ) -> None: ...
-def avg_pool2d(y: NDArray[_Floating], x: NDArray[_Floating], axes: tuple[_Axis, _Axis]) -> None: ...
 def max_pool2d_backward(
     dx: NDArray[_Floating], dy: NDArray[_Floating], at: NDArray[np.int32], axes: tuple[_Axis, _Axis]
 ) -> None: ...
-def avg_pool2d_backward(dx: NDArray[_Floating], share: NDArray[_Floating], axes: tuple[_Axis, _Axis]) -> None: ...
+def avg_pool2d_backward(
+    dx: NDArray[_Floating],
+    dy: NDArray[_Floating],
+    h_size: NDArray[_Floating],
+    w_size: NDArray[_Floating],
+    axes: tuple[_Axis, _Axis],
+) -> None: ...
 def max_over_time(
     y: NDArray[_Floating], at: NDArray[np.int32], x: NDArray[_Floating], lengths: NDArray[np.int64]
 ) -> None: ...

@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 import numpy as np
 
 from fastnn._kernels.cpu cimport active, parallel
-from fastnn._kernels.fastnn cimport fnn_plane, fnn_real
+from fastnn._kernels.fastnn cimport fnn_axis, fnn_plane, fnn_pool_width, fnn_real
 
 cdef enum:
     SLACK = 64  # elements behind an array that whole vectors may touch
@@ -24,10 +24,9 @@ cdef enum:
     PLANES = 1 << 18  # elements of its planes, about
     PARALLEL = 1 << 22  # multiply-adds that a thread takes at a time
     PARTS = 16
+    POOLED = 1 << 18  # elements of windows that a thread takes at a time
+    SEQUENCES = 2048  # elements of sequences that are pooled as one
     FEW = 4  # filters of a group for which dot products beat products whose vectors run along the filters
-
-cdef struct axis:  # as in fastnn._windows
-    Py_ssize_t size, kernel, stride, before, dilation, out
 
 cdef struct convolution:
     const fnn_real *table
@@ -42,7 +41,7 @@ cdef struct convolution:
     char *sums  # the gradient of weight and bias, transposed: parts x groups x rows x filters
     Py_ssize_t unit  # bytes of an element
     Py_ssize_t images, groups, channels, filters  # of one group
-    axis h, w
+    fnn_axis h, w
     Py_ssize_t taps, terms, rows, points
     Py_ssize_t lines  # kernel rows with planes of their own; the others are shifts of them
     Py_ssize_t reach  # rows of the longest shift
@@ -371,124 +370,159 @@ def conv2d_backward(
         raise MemoryError
 
 
-cdef int describe_pool(axis *h, axis *w, axes, const Py_ssize_t *x, const Py_ssize_t *y) except -1:
+cdef struct pooling:
+    const fnn_real *table
+    Py_ssize_t unit, images, parts
+    fnn_axis h, w
+    char *x  # dx backward
+    char *y  # dy backward
+    const char *end
+    int32_t *at
+    const char *h_size  # NULL for maxima
+    const char *w_size
+    bint back, failed
+
+
+cdef int describe_pool(pooling *p, const fnn_real *table, Py_ssize_t unit, axes, const Py_ssize_t *x,
+                       const Py_ssize_t *y) except -1:
     """Check that the shapes of x and y, images and their pooled ones, go with the axes."""
-    (h.size, h.kernel, h.stride, h.before, h.dilation, h.out), \
-        (w.size, w.kernel, w.stride, w.before, w.dilation, w.out) = axes
+    (p.h.size, p.h.kernel, p.h.stride, p.h.before, p.h.dilation, p.h.out), \
+        (p.w.size, p.w.kernel, p.w.stride, p.w.before, p.w.dilation, p.w.out) = axes
     if (
-        x[0] != y[0] or x[1] != h.size or x[2] != w.size or y[1] != h.out or y[2] != w.out
-        or min(h.kernel, h.stride, h.dilation, w.kernel, w.stride, w.dilation) < 1
+        x[0] != y[0] or x[1] != p.h.size or x[2] != p.w.size or y[1] != p.h.out or y[2] != p.w.out
+        or min(p.h.kernel, p.h.stride, p.h.dilation, p.w.kernel, p.w.stride, p.w.dilation) < 1
     ):
         raise ValueError(
             f"x or dx has shape {shape_of(x, 3)}, y or dy {shape_of(y, 3)}, which do not go with axes {axes}")
+    p.table, p.unit, p.images, p.back, p.failed = table, unit, x[0], False, False
+    p.parts = max(1, min(p.images, y[0] * y[1] * y[2] * p.h.kernel * p.w.kernel // POOLED))
     return 0
 
 
-cdef inline fnn_plane tap_plane(const axis *h, const axis *w, Py_ssize_t j, Py_ssize_t k) noexcept nogil:
-    """Return what the tap in row j and column k of the window sees."""
-    cdef fnn_plane p
-    p.height, p.row, p.row_step, p.rows = h.size, j * h.dilation - h.before, h.stride, h.out
-    p.width, p.column, p.column_step, p.columns = w.size, k * w.dilation - w.before, w.stride, w.out
-    return p
+cdef int describe_sizes(pooling *p, Py_ssize_t rows, Py_ssize_t columns) except -1:
+    if rows != p.h.out or columns != p.w.out:
+        raise ValueError(f"sizes have lengths {rows} and {columns}, expected {p.h.out} and {p.w.out}")
+    return 0
 
 
-cdef int pool(floating[:, :, ::1] y, const floating[:, :, ::1] x, int32_t[:, ::1] at, const int32_t[::1] first, axes,
-              bint largest) except -1:
-    """Write the largest of each window, or the sum, into y, and the tap it came from into `at` unless that is None."""
-    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
-    cdef axis h, w
-    cdef fnn_plane p
-    cdef Py_ssize_t i, j, k, points = y.shape[1] * y.shape[2], size = x.shape[1] * x.shape[2]
-    cdef double fill = -np.inf if largest else 0
-    cdef floating *space
-    cdef floating *to
-    cdef const floating *image
-    cdef const floating *end
-    cdef int32_t *where = NULL
-    describe_pool(&h, &w, axes, x.shape, y.shape)
-    if at is not None and (at.shape[0] != y.shape[0] or at.shape[1] != points or first.shape[0] != points):
-        raise ValueError(f"at or first has not one element for each of {y.shape[0]} images and {points} windows")
-    if y.shape[0] == 0:
-        return 0
-    space = <floating *>malloc((2 * points + 2 * SLACK) * sizeof(floating))
-    if space == NULL:
+cdef int finish(pooling *p) except -1:
+    if p.failed:
         raise MemoryError
-    with nogil:
-        to, image = space + points + SLACK, &x[0, 0, 0]
-        end = image + y.shape[0] * size
-        for i in range(y.shape[0]):
-            p = tap_plane(&h, &w, 0, 0)
-            table.read_plane(to, image, end, &p, fill)
-            if at is not None:
-                where = &at[i, 0]
-                memcpy(where, &first[0], points * sizeof(int32_t))
-            for j in range(h.kernel):
-                for k in range(w.kernel):
-                    if j == 0 and k == 0:
-                        continue
-                    p = tap_plane(&h, &w, j, k)
-                    table.read_plane(space, image, end, &p, fill)
-                    if largest:
-                        table.keep_max(to, where, space, <int32_t>(j * w.kernel + k), points)
-                    else:
-                        table.accumulate(to, space, points)
-            memcpy(&y[i, 0, 0], to, points * sizeof(floating))
-            image += size
-        free(space)
     return 0
 
 
-def max_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, int32_t[:, ::1] at, const int32_t[::1] first, axes):
-    """Write the largest of each window of images x into y, and the tap it came from into `at` unless that is None.
+cdef void pool_part(void *context, Py_ssize_t part) noexcept nogil:
+    cdef pooling *p = <pooling *>context
+    cdef Py_ssize_t i = part * p.images // p.parts, end = (part + 1) * p.images // p.parts, n, group, step
+    cdef fnn_axis w = p.w
+    cdef const char *w_size = p.w_size
+    cdef void *scratch
+    # sequences that whole windows fill stand for one
+    group = SEQUENCES // w.size if w.size == w.out * w.stride else 0
+    if p.h.size > 1 or p.h.out > 1 or w.before or (w.kernel - 1) * w.dilation >= w.stride or group < 2:
+        group = 0
+    step = group if group else end - i
+    w.size, w.out = w.size * max(group, 1), w.out * max(group, 1)
+    scratch = malloc((p.h.size + 1) * fnn_pool_width(&w) * p.unit)
+    if scratch == NULL:
+        p.failed = True
+        return
+    while i < end:
+        n = min(step, end - i)
+        if group:
+            w.size, w.out, w_size = n * p.w.size, n * p.w.out, NULL
+        pool_images(p, i, scratch, &w, w_size, 1 if group else n)
+        i += n
+    free(scratch)
 
-    `first` holds, for each window, the first tap that lies inside the image, -1 for none.
-    """
-    pool[floating](y, x, at, first, axes, True)
+
+cdef void pool_images(pooling *p, Py_ssize_t i, void *scratch, const fnn_axis *w, const char *w_size,
+                      Py_ssize_t n) noexcept nogil:
+    cdef char *x = p.x + i * p.h.size * p.w.size * p.unit
+    cdef char *y = p.y + i * p.h.out * p.w.out * p.unit
+    if p.back:
+        p.table.avg_pool_backward(x, y, p.h_size, w_size, scratch, &p.h, w, n)
+    elif p.h_size == NULL:
+        p.table.max_pool(y, NULL if p.at == NULL else p.at + i * p.h.out * p.w.out, x, p.end, scratch, &p.h, w, n)
+    else:
+        p.table.avg_pool(y, x, p.end, p.h_size, w_size, scratch, &p.h, w, n)
 
 
-def avg_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, axes):
-    """Write the sum of each window of images x into y; to divide it is the caller's."""
-    pool[floating](y, x, None, None, axes, False)
+def max_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, int32_t[:, ::1] at, axes):
+    """Write the largest of each window of images x into y, and the tap it came from into `at` unless that is None."""
+    cdef pooling p
+    cdef Py_ssize_t points = y.shape[1] * y.shape[2]
+    describe_pool(&p, &active[0].f32 if floating is float else &active[0].f64, sizeof(floating), axes, x.shape, y.shape)
+    if at is not None and (at.shape[0] != y.shape[0] or at.shape[1] != points):
+        raise ValueError(f"at has shape ({at.shape[0]}, {at.shape[1]}), expected ({y.shape[0]}, {points})")
+    if y.shape[0] == 0:
+        return
+    p.x, p.y, p.h_size, p.w_size = <char *>&x[0, 0, 0], <char *>&y[0, 0, 0], NULL, NULL
+    p.end, p.at = <const char *>(&x[0, 0, 0] + x.shape[0] * x.shape[1] * x.shape[2]), NULL if at is None else &at[0, 0]
+    with nogil:
+        parallel(pool_part, &p, p.parts)
+    finish(&p)
+
+
+def avg_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, const floating[::1] h_size,
+               const floating[::1] w_size, axes):
+    """Write the sum of each window of images x over its size, the product of that of its row and column, into y."""
+    cdef pooling p
+    describe_pool(&p, &active[0].f32 if floating is float else &active[0].f64, sizeof(floating), axes, x.shape, y.shape)
+    describe_sizes(&p, h_size.shape[0], w_size.shape[0])
+    if y.shape[0] == 0:
+        return
+    p.x, p.y, p.h_size, p.w_size = <char *>&x[0, 0, 0], <char *>&y[0, 0, 0], <char *>&h_size[0], <char *>&w_size[0]
+    p.end, p.at = <const char *>(&x[0, 0, 0] + x.shape[0] * x.shape[1] * x.shape[2]), NULL
+    with nogil:
+        parallel(pool_part, &p, p.parts)
+    finish(&p)
 
 
 def max_pool2d_backward(floating[:, :, ::1] dx, const floating[:, :, ::1] dy, const int32_t[:, ::1] at, axes):
     """Add each dy to the element of dx that its maximum came from."""
-    cdef axis h, w
-    cdef Py_ssize_t i, r, c, row, column
-    cdef int32_t tap
-    describe_pool(&h, &w, axes, dx.shape, dy.shape)
+    cdef pooling p
+    cdef Py_ssize_t i, r, c, size = dx.shape[1] * dx.shape[2], place
+    cdef const int32_t *tap
+    cdef const floating *share
+    cdef floating *to
+    cdef Py_ssize_t[::1] offset
+    describe_pool(&p, &active[0].f32 if floating is float else &active[0].f64, sizeof(floating), axes, dx.shape, dy.shape)
     if at.shape[0] != dy.shape[0] or at.shape[1] != dy.shape[1] * dy.shape[2]:
         raise ValueError(f"at has shape ({at.shape[0]}, {at.shape[1]}), expected an element for each of dy")
+    if dy.shape[0] == 0:
+        return
+    offset = np.empty(p.h.kernel * p.w.kernel, np.intp)
+    for i in range(offset.shape[0]):
+        offset[i] = i // p.w.kernel * p.h.dilation * p.w.size + i % p.w.kernel * p.w.dilation
+    tap, share = &at[0, 0], &dy[0, 0, 0]
     with nogil:
         for i in range(dy.shape[0]):
-            for r in range(h.out):
-                for c in range(w.out):
-                    tap = at[i, r * w.out + c]
-                    row = r * h.stride - h.before + tap // w.kernel * h.dilation
-                    column = c * w.stride - w.before + tap % w.kernel * w.dilation
-                    if tap >= 0 and 0 <= row < h.size and 0 <= column < w.size:
-                        dx[i, row, column] += dy[i, r, c]
+            to = &dx[i, 0, 0]
+            for r in range(p.h.out):
+                for c in range(p.w.out):
+                    if 0 <= tap[c] < offset.shape[0]:
+                        place = ((r * p.h.stride - p.h.before) * p.w.size + c * p.w.stride - p.w.before
+                                 + offset[tap[c]])
+                        if 0 <= place < size:
+                            to[place] += share[c]
+                tap += p.w.out
+                share += p.w.out
 
 
-def avg_pool2d_backward(floating[:, :, ::1] dx, const floating[:, :, ::1] share, axes):
-    """Add the share of each window to all its elements in dx."""
-    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
-    cdef axis h, w
-    cdef fnn_plane p
-    cdef Py_ssize_t i, j, k, points = share.shape[1] * share.shape[2]
-    cdef floating *space
-    describe_pool(&h, &w, axes, dx.shape, share.shape)
-    space = <floating *>malloc(points * sizeof(floating))
-    if space == NULL:
-        raise MemoryError
+def avg_pool2d_backward(floating[:, :, ::1] dx, const floating[:, :, ::1] dy, const floating[::1] h_size,
+                        const floating[::1] w_size, axes):
+    """Add to all elements of a window in dx, which holds zeros, their share of its dy."""
+    cdef pooling p
+    describe_pool(&p, &active[0].f32 if floating is float else &active[0].f64, sizeof(floating), axes, dx.shape, dy.shape)
+    describe_sizes(&p, h_size.shape[0], w_size.shape[0])
+    if dy.shape[0] == 0:
+        return
+    p.x, p.y, p.h_size, p.w_size = <char *>&dx[0, 0, 0], <char *>&dy[0, 0, 0], <char *>&h_size[0], <char *>&w_size[0]
+    p.back = True
     with nogil:
-        for i in range(dx.shape[0]):
-            for j in range(h.kernel):
-                for k in range(w.kernel):
-                    p = tap_plane(&h, &w, j, k)
-                    memcpy(space, &share[i, 0, 0], points * sizeof(floating))
-                    table.add_plane(&dx[i, 0, 0], space, &p)
-        free(space)
+        parallel(pool_part, &p, p.parts)
+    finish(&p)
 
 
 def max_over_time(floating[:, ::1] y, int32_t[:, ::1] at, const floating[:, :, ::1] x, const int64_t[::1] lengths):

@@ -79,6 +79,13 @@ cdef extern from "fastnn.h" nogil:
         FNN_gru_reset_backward_cell
         FNN_N_CELLS
     ctypedef void fnn_cell(void *const *, const Py_ssize_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
+    ctypedef struct fnn_axis:
+        Py_ssize_t size
+        Py_ssize_t kernel
+        Py_ssize_t stride
+        Py_ssize_t before
+        Py_ssize_t dilation
+        Py_ssize_t out
     ctypedef struct fnn_plane:
         Py_ssize_t height
         Py_ssize_t width
@@ -133,7 +140,15 @@ cdef extern from "fastnn.h" nogil:
             Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*window_dots)(
             void *, const void *, const Py_ssize_t *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*keep_max)(void *, int32_t *, const void *, int32_t, Py_ssize_t) noexcept nogil
+        void (*max_pool)(
+            void *, int32_t *, const void *, const void *, void *, const fnn_axis *, const fnn_axis *,
+            Py_ssize_t) noexcept nogil
+        void (*avg_pool)(
+            void *, const void *, const void *, const void *, const void *, void *, const fnn_axis *,
+            const fnn_axis *, Py_ssize_t) noexcept nogil
+        void (*avg_pool_backward)(
+            void *, const void *, const void *, const void *, void *, const fnn_axis *, const fnn_axis *,
+            Py_ssize_t) noexcept nogil
         void (*largest)(void *, int32_t *, const void *, Py_ssize_t) noexcept nogil
         double (*squared_norm)(const void *, Py_ssize_t) noexcept nogil
         void (*weighted_rows)(
@@ -152,6 +167,7 @@ cdef extern from "fastnn.h" nogil:
         void (*gather)(void *, const void *, const int64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         int (*outside)(const int64_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
     Py_ssize_t fnn_pack_workspace(Py_ssize_t, Py_ssize_t)
+    Py_ssize_t fnn_pool_width(const fnn_axis *) nogil
     ctypedef void fnn_task(void *, Py_ssize_t) noexcept nogil
     void fnn_parallel(fnn_task *, void *, Py_ssize_t)
     int fastnn_get_num_threads()

@@ -62,15 +62,10 @@ def _image(x):
     return x if x.ndim == 4 else x[..., None]
 
 
-def _stacked(x):
-    """Return (N, C, L) or (N, C, H, W) as N * C dense images."""
-    return dense(_image(x)).reshape(math.prod(x.shape[:2]), *x.shape[2:], *[1] * (4 - x.ndim))
-
-
 @lru_cache(maxsize=256)
-def _plain(axes):
-    """Return both axes as the kernels take them."""
-    axes = axes if len(axes) == 2 else (*axes, Axis(1, 1))
+def _plain(axes, sequence):
+    """Return both axes as the kernels take them; that of a sequence is followed or preceded by one of length 1."""
+    axes = axes if len(axes) == 2 else (*axes, Axis(1, 1))[:: -1 if sequence == "row" else 1]
     return tuple((a.size, a.kernel, a.stride, a.before, a.dilation, a.out) for a in axes)
 
 
@@ -88,7 +83,7 @@ def _convolve(axes, x, weight, bias, stride, padding, dilation, groups):
     x, weight = cache.x, cache.weight
     y = np.empty((len(x), len(weight), *_out(cache.axes)), x.dtype)
     bias = np.zeros(len(weight), x.dtype) if bias is None else dense(bias)
-    _CONV[x.dtype](_image(y), _image(x), _image(weight), bias, _plain(cache.axes), cache.groups)
+    _CONV[x.dtype](_image(y), _image(x), _image(weight), bias, _plain(cache.axes, "column"), cache.groups)
     return y.astype(cache.dtype, copy=False), cache
 
 
@@ -101,32 +96,21 @@ def _convolve_backward(dy, cache, name):
         gradients["bias"] = np.zeros(len(weight), x.dtype)
     dx, dweight = (_image(gradients[key]) for key in ("x", "weight"))
     _CONV_BACKWARD[x.dtype](
-        dx, dweight, gradients.get("bias"), _image(dy), _image(x), _image(weight), _plain(axes), groups
+        dx, dweight, gradients.get("bias"), _image(dy), _image(x), _image(weight), _plain(axes, "column"), groups
     )
     return _as(gradients, dtype)
 
 
-@lru_cache(maxsize=64)
-def _first_taps(axes):
-    """Return the first tap of each window that lies inside the image, -1 for none."""
-    first, inside = np.zeros(1, np.int32), np.ones(1, bool)
-    for a in axes:
-        start = np.arange(a.out) * a.stride - a.before
-        tap = np.maximum(0, -(start // a.dilation))
-        hits = (tap < a.kernel) & (start + tap * a.dilation < a.size)
-        first = np.add.outer(first * a.kernel, tap).reshape(-1)
-        inside = np.logical_and.outer(inside, hits).reshape(-1)
-    return np.where(inside, first, -1).astype(np.int32)
+def _rows(x):
+    """Return (N, C, L) or (N, C, H, W) as N * C dense images, a sequence as an image of one row."""
+    return dense(x).reshape(math.prod(x.shape[:2]), *[1] * (4 - x.ndim), *x.shape[2:])
 
 
 def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, keep):
     x, axes, dtype = pool_operands(axes, x, kernel_size, stride, padding, dilation, ceil_mode)
     y = np.empty((*x.shape[:2], *_out(axes)), x.dtype)
-    images = _stacked(y)
-    at = first = None
-    if keep:
-        at, first = np.empty((len(images), math.prod(_out(axes))), np.int32), _first_taps(axes)
-    _MAX_POOL[y.dtype](images, _stacked(x), at, first, _plain(axes))
+    at = np.empty((math.prod(x.shape[:2]), math.prod(_out(axes))), np.int32) if keep else None
+    _MAX_POOL[y.dtype](_rows(y), _rows(x), at, _plain(axes, "row"))
     return y.astype(dtype, copy=False), MaxPoolCache(x.shape, axes, at, dtype)
 
 
@@ -140,26 +124,30 @@ def _max_pool_backward(dy, cache, name):
     check_cache(cache, MaxPoolCache, name)
     dy = _pool_gradient(dy, cache)
     dx = np.zeros(cache.shape, dy.dtype)
-    _MAX_POOL_BACKWARD[dy.dtype](_stacked(dx), _stacked(dy), cache.at, _plain(cache.axes))
+    _MAX_POOL_BACKWARD[dy.dtype](_rows(dx), _rows(dy), cache.at, _plain(cache.axes, "row"))
     return _as({"x": dx}, cache.dtype)
+
+
+def _sizes(cache):
+    """Return the sizes of windows along rows and columns; a sequence is one row."""
+    return cache.sizes if len(cache.sizes) == 2 else (np.ones_like(cache.sizes[0], shape=1), *cache.sizes)
 
 
 @quiet
 def _avg_pool(axes, x, kernel_size, stride, padding, ceil_mode, count_include_pad):
     x, axes, dtype = pool_operands(axes, x, kernel_size, stride, padding, 1, ceil_mode)
-    sizes = window_sizes(axes, count_include_pad).astype(x.dtype)
+    cache = AvgPoolCache(x.shape, axes, window_sizes(axes, count_include_pad, x.dtype), dtype)
     y = np.empty((*x.shape[:2], *_out(axes)), x.dtype)
-    _AVG_POOL[y.dtype](_stacked(y), _stacked(x), _plain(axes))
-    y /= sizes
-    return y.astype(dtype, copy=False), AvgPoolCache(x.shape, axes, sizes, dtype)
+    _AVG_POOL[y.dtype](_rows(y), _rows(x), *_sizes(cache), _plain(axes, "row"))
+    return y.astype(dtype, copy=False), cache
 
 
 @quiet
 def _avg_pool_backward(dy, cache, name):
     check_cache(cache, AvgPoolCache, name)
-    share = _pool_gradient(dy, cache) / cache.sizes
-    dx = np.zeros(cache.shape, share.dtype)
-    _AVG_POOL_BACKWARD[dx.dtype](_stacked(dx), _stacked(share), _plain(cache.axes))
+    dy = _pool_gradient(dy, cache)
+    dx = np.zeros(cache.shape, dy.dtype)
+    _AVG_POOL_BACKWARD[dx.dtype](_rows(dx), _rows(dy), *_sizes(cache), _plain(cache.axes, "row"))
     return _as({"x": dx}, cache.dtype)
 
 

@@ -5,6 +5,7 @@ a row. Convolution is a product with the columns, pooling their maximum or mean,
 columns is added back to where they were read.
 """
 
+import functools
 import itertools
 import math
 
@@ -226,11 +227,16 @@ def max_pool2d_backward(dy, cache):
     return _max_pool_backward(dy, cache, "max_pool2d_forward")
 
 
+def _volumes(sizes):
+    """Return the number of elements of each window, from those along the axes."""
+    return functools.reduce(np.multiply.outer, sizes).reshape(-1)
+
+
 @quiet
 def _avg_pool(axes, x, kernel_size, stride, padding, ceil_mode, count_include_pad):
     x, axes, dtype = pool_operands(axes, x, kernel_size, stride, padding, 1, ceil_mode)
-    sizes = window_sizes(axes, count_include_pad).reshape(-1).astype(x.dtype)
-    y = _columns(x, axes).sum(2) / sizes
+    sizes = window_sizes(axes, count_include_pad, x.dtype)
+    y = _columns(x, axes).sum(2) / _volumes(sizes)
     shape = *x.shape[:2], *_out(axes)
     return y.reshape(shape).astype(dtype, copy=False), AvgPoolCache(x.shape, axes, sizes, dtype)
 
@@ -238,7 +244,7 @@ def _avg_pool(axes, x, kernel_size, stride, padding, ceil_mode, count_include_pa
 @quiet
 def _avg_pool_backward(dy, cache, name):
     check_cache(cache, AvgPoolCache, name)
-    share = _pool_gradient(dy, cache) / cache.sizes
+    share = _pool_gradient(dy, cache) / _volumes(cache.sizes)
     taps = _taps(cache.axes)
     dcolumns = np.broadcast_to(share[:, :, None], (*share.shape[:2], taps, share.shape[2]))
     return {"x": _add_columns(dcolumns, cache.shape, cache.axes).astype(cache.dtype, copy=False)}
