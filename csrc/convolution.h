@@ -135,6 +135,15 @@ static void F(add_plane)(void *image_, void *from_, const fnn_plane *plane)
     }
 }
 
+/* The first columns of rows, behind which a vector may be read, one row after the other. */
+static void F(crop)(void *to_, const void *from_, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from_row)
+{
+    REAL *to = to_;
+    const REAL *from = from_;
+    for (; rows--; to += columns, from += from_row)
+        for (ptrdiff_t c = 0; c < columns; c += F(lanes)) F(give)(to + c, *(const F(vector) *)(from + c), columns - c);
+}
+
 /* out = init + a @ b, or out += a @ b where there is no init (one number a row). */
 FNN_INLINE void F(window_tile)(const int rows, const int vectors, REAL *out, const REAL *init, const REAL *a,
                                const ptrdiff_t *a_rows, const REAL *b, const ptrdiff_t *b_rows, ptrdiff_t depth,

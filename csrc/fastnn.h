@@ -170,6 +170,7 @@ typedef struct {
     /* convolution.h: planes of images, products with rows that lie anywhere, pooling of images one after the other */
     void (*read_plane)(void *to, const void *image, const void *end, const fnn_plane *plane, double fill);
     void (*add_plane)(void *image, void *from, const fnn_plane *plane);
+    void (*crop)(void *to, const void *from, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t from_row);
     void (*window_product)(void *out, const void *init, const void *a, const ptrdiff_t *a_rows, const void *b,
                            const ptrdiff_t *b_rows, ptrdiff_t m, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t out_row);
     void (*window_dots)(void *out, const void *a, const ptrdiff_t *a_rows, const void *b, ptrdiff_t m, ptrdiff_t depth,

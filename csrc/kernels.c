@@ -107,6 +107,7 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .affine = affine_##sfx,                                 \
         .read_plane = read_plane_##sfx,                         \
         .add_plane = add_plane_##sfx,                           \
+        .crop = crop_##sfx,                                     \
         .window_product = window_product_##sfx,                 \
         .window_dots = window_dots_##sfx,                       \
         .max_pool = max_pool_##sfx,                             \

@@ -86,6 +86,9 @@ CASES = [
     ((5, 3, 9, 7), (5, 3, 2, 3), {"stride": (2, 1), "padding": (0, 2), "dilation": (1, 2)}),
     ((2, 1, 28, 28), (17, 1, 3, 3), {}),
     ((9, 16, 13, 13), (33, 16, 3, 3), {}),
+    ((11, 6, 14, 14), (16, 6, 5, 5), {}),
+    ((5, 8, 20, 20), (6, 4, 4, 4), {"stride": 2, "groups": 2}),
+    ((3, 4, 11, 15), (5, 4, 3, 3), {"dilation": 2, "padding": 1}),
     ((2, 6, 45, 43), (4, 3, 5, 3), {"groups": 2, "padding": ((3, 0), (1, 2))}),
     ((2, 6, 45, 43), (10, 3, 5, 3), {"groups": 2, "stride": (2, 3), "dilation": (3, 2)}),
     ((2, 5, 40, 40), (10, 1, 3, 3), {"groups": 5, "padding": "same"}),
@@ -197,11 +200,12 @@ def test_the_number_of_threads_does_not_matter(rng):
         cpu.set_num_threads(before)
 
 
-def test_infinities_and_nan_reach_only_the_windows_that_hold_them(isa):
-    x = np.ones((1, 1, 9, 9), np.float32)
+@pytest.mark.parametrize("channels", [1, 4])
+def test_infinities_and_nan_reach_only_the_windows_that_hold_them(isa, channels):
+    x = np.ones((1, channels, 9, 9), np.float32)
     x[0, 0, 4, 4], x[0, 0, 0, 0] = np.nan, np.inf
     with np.errstate(all="raise"):
-        y, cache = fastnn.conv2d_forward(x, np.ones((2, 1, 3, 3), np.float32), padding=1)
+        y, cache = fastnn.conv2d_forward(x, np.ones((2, channels, 3, 3), np.float32), padding=1)
         gradients = fastnn.conv2d_backward(np.where(np.isfinite(y), y, np.nan), cache)
     assert np.isnan(y[0, :, 3:6, 3:6]).all()
     assert np.isnan(y).sum() == 18
@@ -209,6 +213,8 @@ def test_infinities_and_nan_reach_only_the_windows_that_hold_them(isa):
     assert np.isposinf(y).sum() == 8
     assert np.isnan(gradients["x"][0, 0, 2:7, 2:7]).all()
     assert np.isfinite(gradients["x"][0, 0, :2, 4:]).all()
+    assert np.isfinite(gradients["x"][0, 0, 4:, :2]).all()
+    assert np.isfinite(gradients["x"][0, 0, 7:]).all()
 
 
 # ---- pooling ------------------------------------------------------------------------------------------------

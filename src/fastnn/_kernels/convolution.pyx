@@ -1,11 +1,12 @@
 """Convolution and pooling over typed memoryviews: images (N, C, H, W), sequences being images of one column.
 
 A convolution never lays out all its columns. For each group of channels it reads planes of the padded input: a plane
-is what the taps of one kernel column see, every stride-th element from an offset on, so that a window one row down
-begins one row further on in the same plane. A product whose right factor is these shifted rows gives the output; with
-dy in their place, and the weight turned round, it gives planes of the input's gradient, which are added to where they
-were read from; with dy transposed on its right it gives the gradient of the weight. Work is cut into units that fit
-into the cache: some rows of an image, or, of small images, several, whose planes then hold one tap each.
+is what one tap sees, every stride-th element from an offset on, so that other taps see the same plane from a later row
+or column on. A product whose right factor is these shifted planes gives the output; with dy in their place, and the
+weight turned round, it gives planes of the input's gradient, which are added to where they were read from; with dy
+transposed on its right it gives the gradient of the weight. Rows of a plane that is seen from several columns are wider
+than those of the output: what a product makes of the rest is dropped, and dy is 0 there. Work is cut into units that
+fit into the cache: some rows of an image, or, of small images, several, whose planes then serve one kernel row each.
 """
 from cython cimport floating
 from libc.stdint cimport int32_t, int64_t, uintptr_t
@@ -19,7 +20,9 @@ from fastnn._kernels.fastnn cimport fnn_axis, fnn_plane, fnn_pool_width, fnn_rea
 
 cdef enum:
     SLACK = 64  # elements behind an array that whole vectors may touch
-    SMALL = 128  # outputs of an image from which on its rows need not be a whole number of vectors
+    SMALL = 128  # outputs of an image below which several are taken together, and planes shared across instead of down
+    NARROW = 2  # outputs in a row, at least, for each column that sharing across adds
+    CHANNELS = 4  # of a group, at least, for sharing across: cropping costs as much whatever their number
     POINTS = 1024  # outputs of a unit, about
     PLANES = 1 << 18  # elements of its planes, about
     PARALLEL = 1 << 22  # multiply-adds that a thread takes at a time
@@ -27,6 +30,12 @@ cdef enum:
     POOLED = 1 << 18  # elements of windows that a thread takes at a time
     SEQUENCES = 2048  # elements of sequences that are pooled as one
     FEW = 4  # filters of a group for which dot products beat products whose vectors run along the filters
+
+cdef struct sharing:
+    Py_ssize_t lines  # how many taps have planes of their own; the others shift these
+    Py_ssize_t jump  # by how much the next one does
+    Py_ssize_t reach  # the longest shift
+
 
 cdef struct convolution:
     const fnn_real *table
@@ -43,11 +52,10 @@ cdef struct convolution:
     Py_ssize_t images, groups, channels, filters  # of one group
     fnn_axis h, w
     Py_ssize_t taps, terms, rows, points
-    Py_ssize_t lines  # kernel rows with planes of their own; the others are shifts of them
-    Py_ssize_t reach  # rows of the longest shift
+    sharing v, u  # of planes, by the rows and by the columns of the kernel
+    Py_ssize_t width  # of a plane
     Py_ssize_t batch, band, blocks, bands, parts  # images and rows in a unit, and how many of these
     Py_ssize_t channel, dy_row, dx_row, depth  # distances: of a channel's planes, rows of dy, dx planes, turned weight
-    Py_ssize_t *steps  # by line: rows of its longest shift
     Py_ssize_t *start  # by line: where its planes begin
     Py_ssize_t *pitch  # by line: the distance of its planes
     Py_ssize_t *tap  # by term: where it lies in the planes; then the ones that give the bias its gradient
@@ -55,7 +63,7 @@ cdef struct convolution:
     Py_ssize_t *point
     Py_ssize_t *turned_row
     Py_ssize_t *turned_tap
-    const char *turned  # the weight as (lines, channels * kernel columns, filters * taps in a column)
+    const char *turned  # the weight as (lines, channels * lines across, filters * taps that share a plane)
     const char *zeros
     bint failed
 
@@ -66,8 +74,7 @@ cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 cdef inline Py_ssize_t spaced(Py_ssize_t n) noexcept nogil:
     """Return a distance for rows of n elements that lets them start in different sets of the cache."""
-    n = ceil_div(n, 16) * 16
-    return n if n % 256 else n + 16
+    return (ceil_div(n, 16) | 1) * 16
 
 
 cdef inline char *aligned(void *block) noexcept nogil:
@@ -80,95 +87,122 @@ cdef Py_ssize_t gcd(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return a
 
 
+cdef sharing shared(const fnn_axis *a) noexcept nogil:
+    cdef sharing s
+    s.lines = min(a.kernel, a.stride // gcd(a.stride, a.dilation))
+    s.jump = s.lines * a.dilation // a.stride
+    s.reach = (a.kernel - 1) // s.lines * s.jump
+    return s
+
+
+cdef sharing alone(const fnn_axis *a) noexcept nogil:
+    cdef sharing s
+    s.lines, s.jump, s.reach = a.kernel, 0, 0
+    return s
+
+
 cdef void plan(convolution *c, bint has_bias) noexcept nogil:
     """Fill in everything that follows from the sizes, tables aside."""
-    cdef Py_ssize_t fit
+    cdef Py_ssize_t fit, columns
     c.taps = c.h.kernel * c.w.kernel
     c.terms = c.channels * c.taps
     c.rows = c.terms + has_bias
     c.points = c.h.out * c.w.out
-    c.lines = min(c.h.kernel, c.h.stride // gcd(c.h.stride, c.h.dilation))
+    c.v, c.u = shared(&c.h), shared(&c.w)
     if c.points < SMALL:
-        c.lines = c.h.kernel
-    c.reach = (c.h.kernel - 1) // c.lines * (c.lines * c.h.dilation // c.h.stride)
+        c.v = alone(&c.h)  # with no rows that only some planes need, images lie side by side
+    if c.points >= SMALL or c.channels < CHANNELS or c.w.kernel % c.u.lines or NARROW * c.u.reach > c.w.out:
+        c.u = alone(&c.w)
+    c.width = c.w.out + c.u.reach
     c.batch, c.band = 1, c.h.out
-    if c.reach == 0 and c.points < POINTS // 2:
+    if c.v.reach == 0 and c.points < POINTS // 2:
         c.batch = max(1, min(c.images, min(POINTS // c.points, (1 << 20) // max(1, c.terms * c.points))))
     else:
-        fit = min(<Py_ssize_t>POINTS, PLANES // max(1, c.channels * c.w.kernel * c.lines)) // c.w.out
-        c.band = ceil_div(c.h.out, ceil_div(c.h.out, max(1, fit, 4 * c.reach)))
+        fit = min(<Py_ssize_t>POINTS, PLANES // max(1, c.channels * c.u.lines * c.v.lines)) // c.width
+        c.band = ceil_div(c.h.out, ceil_div(c.h.out, max(1, fit, 4 * c.v.reach)))
     c.blocks = ceil_div(c.images, c.batch)
     c.bands = ceil_div(c.h.out, c.band)
-    c.depth = c.filters * ceil_div(c.h.kernel, c.lines)
-    c.dy_row = c.batch * (c.band + 2 * c.reach) * c.w.out
-    c.dx_row = spaced(c.batch * (c.band + c.reach) * c.w.out)
+    columns = c.batch * c.band * c.width
+    c.depth = c.filters * ceil_div(c.h.kernel, c.v.lines) * (c.w.kernel // c.u.lines)
+    c.dy_row = spaced(c.u.reach + columns + 2 * c.v.reach * c.batch * c.width)
+    c.dx_row = spaced(columns + c.v.reach * c.batch * c.width)
+
+
+cdef inline Py_ssize_t steps(const convolution *c, Py_ssize_t line) noexcept nogil:
+    """Return the rows that the planes of a kernel row have besides those of the output."""
+    return (c.h.kernel - 1 - line) // c.v.lines * c.v.jump
 
 
 cdef void fill_tables(convolution *c, Py_ssize_t *space) noexcept nogil:
     """Cut the tables out of `space` and fill them."""
-    cdef Py_ssize_t u, t, i, j, k, channel = 0, shift
-    c.steps, c.start, c.pitch = space, space + c.lines, space + 2 * c.lines
-    c.tap = c.pitch + c.lines
+    cdef Py_ssize_t t, i, j, k, u, line, shared_taps = c.w.kernel // c.u.lines
+    c.start, c.pitch = space, space + c.v.lines
+    c.tap = c.pitch + c.v.lines
     c.weight_row = c.tap + c.terms + 1
     c.point = c.weight_row + c.filters
-    c.turned_row = c.point + c.batch * c.band * c.w.out
-    c.turned_tap = c.turned_row + c.channels * c.w.kernel
-    for u in range(c.lines):
-        c.steps[u] = (c.h.kernel - 1 - u) // c.lines * (c.lines * c.h.dilation // c.h.stride)
-        c.start[u], c.pitch[u] = channel, spaced(c.batch * (c.band + c.steps[u]) * c.w.out)
-        channel += c.w.kernel * c.pitch[u]
-    c.channel = channel
+    c.turned_row = c.point + c.batch * c.band * c.width
+    c.turned_tap = c.turned_row + c.channels * c.u.lines
+    c.channel = 0
+    for line in range(c.v.lines):
+        c.start[line], c.pitch[line] = c.channel, spaced(c.batch * (c.band + steps(c, line)) * c.width)
+        c.channel += c.u.lines * c.pitch[line]
     for i in range(c.channels):
         for j in range(c.h.kernel):
-            u, shift = j % c.lines, j // c.lines * (c.lines * c.h.dilation // c.h.stride)
+            line = j % c.v.lines
             for k in range(c.w.kernel):
-                c.tap[i * c.taps + j * c.w.kernel + k] = i * channel + c.start[u] + k * c.pitch[u] + shift * c.w.out
-    c.tap[c.terms] = c.channels * channel + SLACK
+                c.tap[i * c.taps + j * c.w.kernel + k] = (
+                    i * c.channel + c.start[line] + k % c.u.lines * c.pitch[line]
+                    + j // c.v.lines * c.v.jump * c.width + k // c.u.lines * c.u.jump)
+    c.tap[c.terms] = c.channels * c.channel + c.u.reach + SLACK
     for i in range(c.filters):
         c.weight_row[i] = i * c.terms
-    for i in range(c.batch * c.band * c.w.out):
+    for i in range(c.batch * c.band * c.width):
         c.point[i] = i * c.filters
-    for i in range(c.channels * c.w.kernel):
+    for i in range(c.channels * c.u.lines):
         c.turned_row[i] = i * c.depth
-    for u in range(c.lines):
-        t = ceil_div(c.h.kernel - u, c.lines)
+    for line in range(c.v.lines):
+        t = ceil_div(c.h.kernel - line, c.v.lines)
         for i in range(c.filters):
             for j in range(t):
-                shift = j * (c.lines * c.h.dilation // c.h.stride)
-                c.turned_tap[u * c.depth + i * t + j] = i * c.dy_row + (c.reach - shift) * c.w.out
+                for u in range(shared_taps):
+                    c.turned_tap[line * c.depth + (i * t + j) * shared_taps + u] = (
+                        i * c.dy_row + c.u.reach - u * c.u.jump + (c.v.reach - j * c.v.jump) * c.width)
 
 
 cdef Py_ssize_t table_size(convolution *c) noexcept nogil:
-    return (3 * c.lines + c.terms + 1 + c.filters + c.batch * c.band * c.w.out + c.channels * c.w.kernel
-            + c.lines * c.depth)
+    return (2 * c.v.lines + c.terms + 1 + c.filters + c.batch * c.band * c.width + c.channels * c.u.lines
+            + c.v.lines * c.depth)
 
 
 cdef void move_planes(convolution *c, char *planes, bint back, Py_ssize_t line, Py_ssize_t group, Py_ssize_t image,
                       Py_ssize_t count, Py_ssize_t row, Py_ssize_t rows) noexcept nogil:
     """Read the planes of all lines, or add those of one line back, where they lie one after the other."""
     cdef fnn_plane p
-    cdef Py_ssize_t i, j, u, k, at
-    p.height, p.width, p.row_step, p.column_step, p.columns = c.h.size, c.w.size, c.h.stride, c.w.stride, c.w.out
+    cdef Py_ssize_t i, j, u, k, at, image_size
+    p.height, p.width, p.row_step, p.column_step, p.columns = c.h.size, c.w.size, c.h.stride, c.w.stride, c.width
     for i in range(c.channels):
-        for u in range(line, line + 1 if back else c.lines):
-            p.row, p.rows = row * c.h.stride + u * c.h.dilation - c.h.before, rows + c.steps[u]
-            for k in range(c.w.kernel):
+        for u in range(line, line + 1 if back else c.v.lines):
+            p.row, p.rows = row * c.h.stride + u * c.h.dilation - c.h.before, rows + steps(c, u)
+            image_size = p.rows * c.width
+            for k in range(c.u.lines):
                 p.column = k * c.w.dilation - c.w.before
                 for j in range(count):
                     at = (((image + j) * c.groups + group) * c.channels + i) * c.h.size * c.w.size * c.unit
                     if back:
                         c.table.add_plane(
-                            c.dx + at, planes + ((i * c.w.kernel + k) * c.dx_row + j * c.points) * c.unit, &p)
+                            c.dx + at, planes + ((i * c.u.lines + k) * c.dx_row + j * image_size) * c.unit, &p)
                     else:
                         c.table.read_plane(
-                            planes + (i * c.channel + c.start[u] + k * c.pitch[u] + j * c.points) * c.unit,
+                            planes + (i * c.channel + c.start[u] + k * c.pitch[u] + j * image_size) * c.unit,
                             c.x + at, c.x_end, &p, 0)
 
 
 cdef void forward_part(void *context, Py_ssize_t part) noexcept nogil:
     cdef convolution *c = <convolution *>context
-    cdef Py_ssize_t room = c.channels * c.channel + SLACK, i, g, j, k, image, count, row, rows
-    cdef void *block = malloc((room + (c.filters * c.batch * c.points if c.batch > 1 else 0)) * c.unit + 64)
+    cdef Py_ssize_t room = c.channels * c.channel + c.u.reach + SLACK, result_row = c.batch * c.band * c.width
+    cdef Py_ssize_t i, g, j, k, image, count, row, rows
+    cdef bint dense = c.batch == 1 and c.u.reach == 0  # as the output lies
+    cdef void *block = malloc((room + (0 if dense else c.filters * result_row + SLACK)) * c.unit + 64)
     cdef char *planes = aligned(block)
     cdef char *result = planes + room * c.unit
     cdef char *y
@@ -182,39 +216,42 @@ cdef void forward_part(void *context, Py_ssize_t part) noexcept nogil:
             move_planes(c, planes, False, 0, g, image, count, row, rows)
             y = c.y + ((image * c.groups + g) * c.filters * c.points + row * c.w.out) * c.unit
             c.table.window_product(
-                y if c.batch == 1 else result, c.bias + g * c.filters * c.unit,
-                c.weight + g * c.filters * c.terms * c.unit, c.weight_row, planes, c.tap, c.filters,
-                count * rows * c.w.out, c.terms, c.batch * c.points)
-            if c.batch > 1:
+                y if dense else result, c.bias + g * c.filters * c.unit, c.weight + g * c.filters * c.terms * c.unit,
+                c.weight_row, planes, c.tap, c.filters, count * rows * c.width, c.terms,
+                c.points if dense else result_row)
+            if not dense:
                 for j in range(count):
                     for k in range(c.filters):
-                        memcpy(y + (j * c.groups * c.filters + k) * c.points * c.unit,
-                               result + (k * c.batch + j) * c.points * c.unit, c.points * c.unit)
+                        c.table.crop(y + (j * c.groups * c.filters + k) * c.points * c.unit,
+                                     result + (k * result_row + j * rows * c.width) * c.unit, rows, c.w.out, c.width)
     free(block)
 
 
 cdef void backward_part(void *context, Py_ssize_t part) noexcept nogil:
     cdef convolution *c = <convolution *>context
-    cdef Py_ssize_t columns = c.batch * c.band * c.w.out, t
-    cdef Py_ssize_t i, g, j, k, u, image, count, row, rows, at, n
+    cdef Py_ssize_t columns = c.batch * c.band * c.width, t
+    cdef Py_ssize_t i, g, j, k, line, image, count, row, rows, at, n
     cdef Py_ssize_t sizes[4]
     cdef fnn_plane p
     cdef void *block
     cdef char *planes
     cdef char *dy
+    cdef char *first_dy
     cdef char *transposed
     cdef char *dplanes
     cdef char *sums = c.sums + part * c.groups * c.rows * c.filters * c.unit
-    sizes[0] = c.channels * c.channel + SLACK + columns + SLACK
+    sizes[0] = c.channels * c.channel + c.u.reach + SLACK + columns + SLACK
     sizes[1] = c.filters * c.dy_row + SLACK
     sizes[2] = c.filters * columns + SLACK
-    sizes[3] = c.channels * c.w.kernel * c.dx_row + SLACK
-    block = malloc((sizes[0] + sizes[1] + sizes[2] + sizes[3]) * c.unit + 64)
+    sizes[3] = c.channels * c.u.lines * c.dx_row + SLACK
+    # zeros, since what lies between planes is multiplied with the zeros beside dy
+    block = calloc((sizes[0] + sizes[1] + sizes[2] + sizes[3]) * c.unit + 64, 1)
     if block == NULL:
         c.failed = True
         return
     planes = aligned(block)
     dy = planes + sizes[0] * c.unit
+    first_dy = dy + (c.u.reach + c.v.reach * c.width) * c.unit
     transposed = dy + sizes[1] * c.unit
     dplanes = transposed + sizes[2] * c.unit
     # a plane that lies outside of an image of height 0 is all fill
@@ -224,45 +261,46 @@ cdef void backward_part(void *context, Py_ssize_t part) noexcept nogil:
     for i in range(part * c.blocks // c.parts * c.bands, (part + 1) * c.blocks // c.parts * c.bands):
         image, row = i // c.bands * c.batch, i % c.bands * c.band
         count, rows = min(c.batch, c.images - image), min(c.band, c.h.out - row)
-        p.height, p.width, p.row, p.row_step, p.rows = rows, c.w.out, -c.reach, 1, rows + 2 * c.reach
-        p.columns = c.w.out
+        p.height, p.width, p.row, p.row_step, p.rows = rows, c.w.out, -c.v.reach, 1, rows + 2 * c.v.reach
+        p.columns = c.width
         for g in range(c.groups):
             move_planes(c, planes, False, 0, g, image, count, row, rows)
             for k in range(c.filters):
                 for j in range(count):
                     at = ((((image + j) * c.groups + g) * c.filters + k) * c.points + row * c.w.out) * c.unit
-                    c.table.read_plane(dy + (k * c.dy_row + j * c.points) * c.unit, c.dy + at, c.dy_end, &p, 0)
-            n = count * rows * c.w.out
+                    c.table.read_plane(dy + (k * c.dy_row + c.u.reach + j * rows * c.width) * c.unit, c.dy + at,
+                                       c.dy_end, &p, 0)
+            n = count * rows * c.width
             if c.filters <= FEW:
                 for k in range(c.filters):
                     c.table.window_dots(sums + (g * c.rows * c.filters + k) * c.unit, planes, c.tap,
-                                        dy + (k * c.dy_row + c.reach * c.w.out) * c.unit, c.rows, n, c.filters)
+                                        first_dy + k * c.dy_row * c.unit, c.rows, n, c.filters)
             else:
-                c.table.transpose(transposed, dy + c.reach * c.w.out * c.unit, c.filters, n, c.filters, c.dy_row)
+                c.table.transpose(transposed, first_dy, c.filters, n, c.filters, c.dy_row)
                 c.table.window_product(sums + g * c.rows * c.filters * c.unit, NULL, planes, c.tap, transposed,
                                        c.point, c.rows, c.filters, n, c.filters)
-            for u in range(c.lines):
-                t = c.filters * ceil_div(c.h.kernel - u, c.lines)
+            for line in range(c.v.lines):
+                t = ceil_div(c.h.kernel - line, c.v.lines) * (c.w.kernel // c.u.lines)
                 c.table.window_product(
-                    dplanes, c.zeros, c.turned + (g * c.lines + u) * c.channels * c.w.kernel * c.depth * c.unit,
-                    c.turned_row, dy, c.turned_tap + u * c.depth, c.channels * c.w.kernel,
-                    count * (rows + c.steps[u]) * c.w.out, t, c.dx_row)
-                move_planes(c, dplanes, True, u, g, image, count, row, rows)
+                    dplanes, c.zeros, c.turned + (g * c.v.lines + line) * c.channels * c.u.lines * c.depth * c.unit,
+                    c.turned_row, dy, c.turned_tap + line * c.depth, c.channels * c.u.lines,
+                    count * (rows + steps(c, line)) * c.width, c.filters * t, c.dx_row)
+                move_planes(c, dplanes, True, line, g, image, count, row, rows)
     free(block)
 
 
 cdef void turn(const convolution *c, floating *to, const floating *weight) noexcept nogil:
     """Lay the weight out for the gradient of x."""
-    cdef Py_ssize_t g, f, i, j, k, u, t
+    cdef Py_ssize_t g, f, i, j, k, line, t, shared_taps = c.w.kernel // c.u.lines, row
     for g in range(c.groups):
         for f in range(c.filters):
             for i in range(c.channels):
                 for j in range(c.h.kernel):
-                    u = j % c.lines
-                    t = ceil_div(c.h.kernel - u, c.lines)
+                    line = j % c.v.lines
+                    t = ceil_div(c.h.kernel - line, c.v.lines)
                     for k in range(c.w.kernel):
-                        to[(((g * c.lines + u) * c.channels + i) * c.w.kernel + k) * c.depth + f * t + j // c.lines] \
-                            = weight[0]
+                        row = ((g * c.v.lines + line) * c.channels + i) * c.u.lines + k % c.u.lines
+                        to[row * c.depth + (f * t + j // c.v.lines) * shared_taps + k // c.u.lines] = weight[0]
                         weight += 1
 
 
@@ -332,7 +370,7 @@ def conv2d_backward(
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef bint has_bias = dbias is not None
     cdef Py_ssize_t[::1] tables
-    cdef Py_ssize_t i, part, n
+    cdef Py_ssize_t i, part, n, turned
     cdef floating *space
     describe(&c, table, sizeof(floating), axes, groups, x.shape, weight.shape, dy.shape, has_bias)
     if not (same_shape(dx.shape, x.shape) and same_shape(dweight.shape, weight.shape)) \
@@ -348,13 +386,13 @@ def conv2d_backward(
     # how the sums are cut is theirs to keep: it must not depend on the threads
     c.parts = max(1, min(c.blocks, volume(dy.shape) * c.terms // PARALLEL, <Py_ssize_t>PARTS))
     n = groups * c.rows * c.filters
-    space = <floating *>calloc(c.parts * n + groups * c.lines * c.channels * c.w.kernel * c.depth
-                               + c.channels * c.w.kernel + 1, sizeof(floating))
+    turned = groups * c.v.lines * c.channels * c.u.lines * c.depth
+    space = <floating *>calloc(c.parts * n + turned + c.channels * c.u.lines + 1, sizeof(floating))
     if space == NULL:
         raise MemoryError
     c.sums = <char *>space
     c.turned = <const char *>(space + c.parts * n)
-    c.zeros = c.turned + groups * c.lines * c.channels * c.w.kernel * c.depth * c.unit
+    c.zeros = c.turned + turned * c.unit
     with nogil:
         turn(&c, space + c.parts * n, &weight[0, 0, 0, 0])
         parallel(backward_part, &c, c.parts)

@@ -135,6 +135,7 @@ cdef extern from "fastnn.h" nogil:
             Py_ssize_t, int) noexcept nogil
         void (*read_plane)(void *, const void *, const void *, const fnn_plane *, double) noexcept nogil
         void (*add_plane)(void *, void *, const fnn_plane *) noexcept nogil
+        void (*crop)(void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*window_product)(
             void *, const void *, const void *, const Py_ssize_t *, const void *, const Py_ssize_t *, Py_ssize_t,
             Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
