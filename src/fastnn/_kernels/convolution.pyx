@@ -344,9 +344,15 @@ def conv2d(
     cdef convolution c
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef Py_ssize_t[::1] tables
+    cdef Py_ssize_t i, j
     describe(&c, table, sizeof(floating), axes, groups, x.shape, weight.shape, y.shape, False)
     if bias.shape[0] != weight.shape[0]:
         raise ValueError(f"bias has length {bias.shape[0]}, expected {weight.shape[0]}")
+    if volume(x.shape) == 0:  # every window lies in the padding
+        for i in range(y.shape[0]):
+            for j in range(y.shape[1]):
+                y[i, j, :, :] = bias[j]
+        return
     if volume(y.shape) == 0:
         return
     tables = np.empty(table_size(&c), np.intp)
@@ -376,6 +382,11 @@ def conv2d_backward(
     if not (same_shape(dx.shape, x.shape) and same_shape(dweight.shape, weight.shape)) \
             or has_bias and dbias.shape[0] != weight.shape[0]:
         raise ValueError("dx, dweight or dbias has not the shape of x, weight or bias")
+    if volume(x.shape) == 0:
+        for i in range(dy.shape[0] if has_bias else 0):
+            for n in range(dy.shape[1]):
+                dbias[n] += np.sum(dy[i, n])
+        return
     if volume(dy.shape) == 0:
         return
     tables = np.empty(table_size(&c), np.intp)
@@ -387,7 +398,7 @@ def conv2d_backward(
     c.parts = max(1, min(c.blocks, volume(dy.shape) * c.terms // PARALLEL, <Py_ssize_t>PARTS))
     n = groups * c.rows * c.filters
     turned = groups * c.v.lines * c.channels * c.u.lines * c.depth
-    space = <floating *>calloc(c.parts * n + turned + c.channels * c.u.lines + 1, sizeof(floating))
+    space = <floating *>calloc(c.parts * n + turned + c.channels * c.u.lines, sizeof(floating))
     if space == NULL:
         raise MemoryError
     c.sums = <char *>space
@@ -489,8 +500,9 @@ cdef void pool_images(pooling *p, Py_ssize_t i, void *scratch, const fnn_axis *w
 def max_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, int32_t[:, ::1] at, axes):
     """Write the largest of each window of images x into y, and the tap it came from into `at` unless that is None."""
     cdef pooling p
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef Py_ssize_t points = y.shape[1] * y.shape[2]
-    describe_pool(&p, &active[0].f32 if floating is float else &active[0].f64, sizeof(floating), axes, x.shape, y.shape)
+    describe_pool(&p, table, sizeof(floating), axes, x.shape, y.shape)
     if at is not None and (at.shape[0] != y.shape[0] or at.shape[1] != points):
         raise ValueError(f"at has shape ({at.shape[0]}, {at.shape[1]}), expected ({y.shape[0]}, {points})")
     if y.shape[0] == 0:
@@ -506,7 +518,8 @@ def avg_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, const floatin
                const floating[::1] w_size, axes):
     """Write the sum of each window of images x over its size, the product of that of its row and column, into y."""
     cdef pooling p
-    describe_pool(&p, &active[0].f32 if floating is float else &active[0].f64, sizeof(floating), axes, x.shape, y.shape)
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    describe_pool(&p, table, sizeof(floating), axes, x.shape, y.shape)
     describe_sizes(&p, h_size.shape[0], w_size.shape[0])
     if y.shape[0] == 0:
         return
@@ -520,12 +533,13 @@ def avg_pool2d(floating[:, :, ::1] y, const floating[:, :, ::1] x, const floatin
 def max_pool2d_backward(floating[:, :, ::1] dx, const floating[:, :, ::1] dy, const int32_t[:, ::1] at, axes):
     """Add each dy to the element of dx that its maximum came from."""
     cdef pooling p
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef Py_ssize_t i, r, c, size = dx.shape[1] * dx.shape[2], place
     cdef const int32_t *tap
     cdef const floating *share
     cdef floating *to
     cdef Py_ssize_t[::1] offset
-    describe_pool(&p, &active[0].f32 if floating is float else &active[0].f64, sizeof(floating), axes, dx.shape, dy.shape)
+    describe_pool(&p, table, sizeof(floating), axes, dx.shape, dy.shape)
     if at.shape[0] != dy.shape[0] or at.shape[1] != dy.shape[1] * dy.shape[2]:
         raise ValueError(f"at has shape ({at.shape[0]}, {at.shape[1]}), expected an element for each of dy")
     if dy.shape[0] == 0:
@@ -552,7 +566,8 @@ def avg_pool2d_backward(floating[:, :, ::1] dx, const floating[:, :, ::1] dy, co
                         const floating[::1] w_size, axes):
     """Add to all elements of a window in dx, which holds zeros, their share of its dy."""
     cdef pooling p
-    describe_pool(&p, &active[0].f32 if floating is float else &active[0].f64, sizeof(floating), axes, dx.shape, dy.shape)
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    describe_pool(&p, table, sizeof(floating), axes, dx.shape, dy.shape)
     describe_sizes(&p, h_size.shape[0], w_size.shape[0])
     if dy.shape[0] == 0:
         return
