@@ -461,6 +461,20 @@ def test_a_network_is_saved_and_loaded(tmp_path, rng):
     assert "(2, 4, 8, 8)" in net.summary(x)
 
 
+def test_layers_are_made_of_their_weights():
+    for layer, told in (
+        (nn.Conv1d(4, 6, 3), {}),
+        (nn.Conv2d(4, 6, (3, 2), stride=2, bias=False), {"stride": 2}),
+        (nn.Conv2d(4, 6, (3, 2), groups=2), {"groups": 2, "in_channels": 4}),
+    ):
+        state = {f"net.{name}": value for name, value in layer.state_dict().items()}
+        made = type(layer).from_state_dict(state, "net.", **told)
+        assert repr(made) == repr(layer)
+        np.testing.assert_array_equal(made.weight.value, layer.weight.value)
+    with pytest.raises(ValueError, match=r"kernel_size is \(3, 3\), expected an integer, at least 1"):
+        nn.Conv1d.from_state_dict({"weight": np.ones((2, 2, 3, 3))})
+
+
 def test_layers_convert_x_and_give_integers_no_gradient():
     x = np.arange(72).reshape(2, 4, 9)
     for layer in (nn.Conv1d(4, 2, 3), nn.MaxPool1d(2), nn.AvgPool1d(2), nn.MaxOverTime(), nn.Flatten()):

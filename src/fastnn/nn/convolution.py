@@ -67,6 +67,13 @@ class _Conv(_Windows):
     def config(self):
         return super().config() | {"bias": self.bias is not None}
 
+    @classmethod
+    def _sizes(cls, shapes):
+        """With groups, which no shape tells, `in_channels` is to be given too."""
+        outputs, inputs, *kernel = shapes["weight"]
+        kernel = kernel[0] if len(kernel) == 1 else tuple(kernel)
+        return {"in_channels": inputs, "out_channels": outputs, "kernel_size": kernel, "bias": "bias" in shapes}
+
     def _forward(self, x, suffix):
         x = real_array(x, self.weight.value.dtype)
         if x.ndim != self.axes + 2 or x.shape[1] != self.in_channels:
@@ -241,6 +248,8 @@ class AvgPool2d(_AvgPool):
 
 class MaxOverTime(Module):
     """The largest element of each channel of sequences (N, C, L) over time, up to their lengths: (N, C).
+
+    As `Pool("max")` does where features come last.
 
     Examples
     --------
