@@ -78,3 +78,28 @@ def test_errors():
         gemm.matmul(out, a, b, np.ones(4), accumulate=True)
     with pytest.raises(ValueError, match="densely along one"):
         gemm.matmul(out, np.ones((4, 6))[::2, ::2], b)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("m", "depth", "n"), [(1, 1, 1), (3, 5, 2), (32, 64, 32), (33, 17, 45), (600, 3, 65)])
+def test_a_layer_forward_and_backward(isa, m, depth, n, dtype):
+    rng = np.random.default_rng(0)
+    x, weight, bias, dy = (rng.standard_normal(s).astype(dtype) for s in ((m, depth), (n, depth), n, (m, n)))
+    wide = [array.astype(np.float64) for array in (x, weight, bias, dy)]
+    want = wide[0] @ wide[1].T + wide[2], wide[3] @ wide[1], wide[3].T @ wide[0], wide[3].sum(0)
+    got = gemm.affine(x, weight, bias), *gemm.affine_backward(dy, x, weight)
+    for ours, truth in zip(got, want, strict=True):
+        assert ours.dtype == dtype
+        np.testing.assert_allclose(ours, truth, rtol=0, atol=(m + n + depth) * np.finfo(dtype).eps * 4)
+
+
+def test_a_layer_leaves_other_arrays_to_others():
+    x, weight, bias = np.ones((4, 3)), np.ones((2, 3)), np.ones(2)
+    swapped, unaligned = x.astype(">f8"), np.zeros(97, "u1")[1:].view("f8").reshape(4, 3)
+    for other in (x.astype("f4"), x.astype(int), np.asfortranarray(x), swapped, unaligned, x[:0], np.ones((4, 3, 1))):
+        assert gemm.affine(other, weight, bias) is None
+        assert gemm.affine_backward(np.ones((len(other), 2)), other, weight) is None
+    with pytest.raises(ValueError, match=r"x has 3 columns, expected weight \(2, 3\) and bias \(2,\)"):
+        gemm.affine(x, weight, np.ones(3))
+    with pytest.raises(ValueError, match=r"dy has shape \(4, 2\), expected x \(4, 3\) and weight \(2, 3\)"):
+        gemm.affine_backward(np.ones((4, 2)), x, np.ones((2, 4)))

@@ -12,3 +12,9 @@ def matmul(
     bias: NDArray[_Floating] | None = None,
     accumulate: bool = False,
 ) -> None: ...
+def affine(
+    x: NDArray[_Floating], weight: NDArray[_Floating], bias: NDArray[_Floating]
+) -> NDArray[_Floating] | None: ...
+def affine_backward(
+    dy: NDArray[_Floating], x: NDArray[_Floating], weight: NDArray[_Floating]
+) -> tuple[NDArray[_Floating], NDArray[_Floating], NDArray[_Floating]] | None: ...

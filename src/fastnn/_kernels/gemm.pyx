@@ -1,13 +1,17 @@
 """Matrix products over typed memoryviews, with the product of csrc/gemm.h: right factors are packed on the way.
 
 `multiply` packs while it multiplies, on all threads; `multiply_packed` takes a factor packed once for many products.
-A result is the same either way, and whatever the cuts.
+A result is the same either way, and whatever the cuts. `affine` and its backward pass look at NumPy arrays themselves:
+for small layers, memoryviews cost as much as the products.
 """
 from cython cimport floating
 from libc.stdlib cimport calloc, free
+cimport numpy as cnp
 
 from fastnn._kernels.cpu cimport active, parallel
 from fastnn._kernels.fastnn cimport fnn_pack_workspace
+
+cnp.import_array()
 
 cdef enum:
     ROWS = 512  # of the result, a task
@@ -119,3 +123,76 @@ def matmul(floating[:, ::1] out, const floating[:, :] a, const floating[:, :] b,
         else:
             multiply(&f)
         free(space)
+
+
+cdef bint plain(cnp.ndarray x, int ndim, int kind) noexcept:
+    """Whether x is a dense array of this type, float32 or float64, in C order and ready to use."""
+    cdef int wanted = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED
+    return (
+        cnp.PyArray_TYPE(x) == kind and (kind == cnp.NPY_FLOAT32 or kind == cnp.NPY_FLOAT64)
+        and cnp.PyArray_NDIM(x) == ndim and cnp.PyArray_FLAGS(x) & wanted == wanted
+        and not cnp.PyArray_ISBYTESWAPPED(x) and cnp.PyArray_SIZE(x) > 0
+    )
+
+
+def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
+    """Return x @ weight.T + bias; None where the arrays do not lie densely in C order, or are empty."""
+    cdef factors f
+    cdef cnp.npy_intp[2] shape
+    cdef int kind = cnp.PyArray_TYPE(x)
+    if not plain(x, 2, kind) or not plain(weight, 2, kind) or not plain(bias, 1, kind):
+        return None
+    f.m, f.depth, f.n = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(weight, 0)
+    if cnp.PyArray_DIM(weight, 1) != f.depth or cnp.PyArray_DIM(bias, 0) != f.n:
+        raise ValueError(f"x has {f.depth} columns, expected weight ({f.n}, {f.depth}) and bias ({f.n},)")
+    shape[0], shape[1] = f.m, f.n
+    y = cnp.PyArray_EMPTY(2, shape, kind, 0)
+    f.table = &active[0].f32 if kind == cnp.NPY_FLOAT32 else &active[0].f64
+    f.unit = cnp.PyArray_ITEMSIZE(x)
+    f.out, f.init = cnp.PyArray_BYTES(y), cnp.PyArray_BYTES(bias)
+    f.a, f.b = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(weight)
+    f.init_row, f.a_row, f.row, f.column = 0, f.depth, 1, f.depth
+    with nogil:
+        multiply(&f)
+    return y
+
+
+def affine_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray weight):
+    """Return dy @ weight, dy.T @ x and the sum of dy's rows; None where arrays do not lie densely in C order."""
+    cdef factors f
+    cdef cnp.npy_intp[2] shape
+    cdef int kind = cnp.PyArray_TYPE(dy)
+    cdef Py_ssize_t m, n, depth, i
+    cdef char *space
+    cdef char *rows
+    cdef char *total
+    if not plain(dy, 2, kind) or not plain(x, 2, kind) or not plain(weight, 2, kind):
+        return None
+    m, n, depth = cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1), cnp.PyArray_DIM(x, 1)
+    if cnp.PyArray_DIM(x, 0) != m or cnp.PyArray_DIM(weight, 0) != n or cnp.PyArray_DIM(weight, 1) != depth:
+        raise ValueError(f"dy has shape ({m}, {n}), expected x ({m}, {depth}) and weight ({n}, {depth})")
+    shape[0], shape[1] = m, depth
+    dx = cnp.PyArray_EMPTY(2, shape, kind, 0)
+    shape[0] = n
+    dweight = cnp.PyArray_EMPTY(2, shape, kind, 0)
+    dbias = cnp.PyArray_ZEROS(1, shape, kind, 0)
+    f.table = &active[0].f32 if kind == cnp.NPY_FLOAT32 else &active[0].f64
+    f.unit = cnp.PyArray_ITEMSIZE(dy)
+    space = <char *>calloc(depth + n * min(DEPTH, m), f.unit)  # a row of zeros, and dy turned over
+    if space == NULL:
+        raise MemoryError
+    f.init, f.init_row, f.n, f.row, f.column = space, 0, depth, depth, 1
+    rows, total = cnp.PyArray_BYTES(dy), cnp.PyArray_BYTES(dbias)
+    with nogil:
+        for i in range(m):
+            f.table.accumulate(total, rows + i * n * f.unit, n)
+    f.m, f.depth, f.a_row = m, n, n
+    f.out, f.a, f.b = cnp.PyArray_BYTES(dx), rows, cnp.PyArray_BYTES(weight)
+    with nogil:
+        multiply(&f)
+    f.m, f.depth, f.a_row = n, m, 1
+    f.out, f.b = cnp.PyArray_BYTES(dweight), cnp.PyArray_BYTES(x)
+    with nogil:
+        multiply_transposed(&f, space + depth * f.unit, n)
+    free(space)
+    return dx, dweight, dbias

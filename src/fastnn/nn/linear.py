@@ -1,18 +1,11 @@
 """Layers that multiply by a weight matrix: Linear."""
 
-from functools import lru_cache
-
 import numpy as np
 
 from fastnn._backend import functions as F
 from fastnn.nn.module import Module, Parameter, complaint, positive, real_array, real_dtype
 
 __all__ = ["Linear"]
-
-
-@lru_cache(maxsize=16)
-def _ones(n, dtype):
-    return np.ones(n, dtype)
 
 
 class Linear(Module):
@@ -82,18 +75,17 @@ class Linear(Module):
         shape, integers = y.shape, rows is not x and np.asarray(x).dtype.kind != "f"
         return y, lambda dy: self._backward(dy, rows, shape, integers)
 
-    @np.errstate(all="ignore")
     def _backward(self, dy, rows, shape, integers):
         if type(dy) is not np.ndarray or dy.dtype != rows.dtype:
-            dy = np.asarray(dy, rows.dtype)
+            dy = real_array(dy, rows.dtype, "dy")
         if dy.shape != shape:
             raise complaint(self, f"dy has shape {dy.shape}, expected {shape}")
         if len(shape) != 2:
             dy = dy.reshape(-1, self.out_features)
-        self.weight.accumulate(dy.T.dot(rows))
+        dx, dweight, dbias = F.affine_backward(dy, rows, self.weight.value)
+        self.weight.accumulate(dweight)
         if self.bias is not None:
-            self.bias.accumulate(_ones(len(dy), dy.dtype).dot(dy))
+            self.bias.accumulate(dbias)
         if integers:
             return None
-        dx = dy.dot(self.weight.value)
         return dx if len(shape) == 2 else dx.reshape(*shape[:-1], self.in_features)

@@ -12,6 +12,7 @@ from fastnn.ops import (
     updates,
 )
 from fastnn.ops._products import affine as affine
+from fastnn.ops._products import affine_backward as affine_backward
 from fastnn.ops.activations import *
 from fastnn.ops.attention import *
 from fastnn.ops.convolution import *

@@ -12,6 +12,7 @@ from fastnn.reference import (
     updates,
 )
 from fastnn.reference._products import affine as affine
+from fastnn.reference._products import affine_backward as affine_backward
 from fastnn.reference.activations import *
 from fastnn.reference.attention import *
 from fastnn.reference.convolution import *
