@@ -140,9 +140,10 @@ typedef struct {
     /* gemm.h: matrices whose rows lie `..._row` numbers apart, and panels that pack() makes of a right factor */
     void (*transpose)(void *out, const void *in, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t out_row,
                       ptrdiff_t in_row);
-    void (*pack)(void *panels, const void *b, ptrdiff_t depth, ptrdiff_t n, ptrdiff_t row, ptrdiff_t column);
+    void (*pack)(void *panels, const void *b, ptrdiff_t depth, ptrdiff_t n, ptrdiff_t row, ptrdiff_t column,
+                 ptrdiff_t rows);
     void (*product)(void *out, const void *init, const void *a, const void *panels, ptrdiff_t m, ptrdiff_t n,
-                    ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row);
+                    ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row, ptrdiff_t packed_for);
     void (*matmul)(void *out, const void *init, const void *a, const void *b, ptrdiff_t m, ptrdiff_t n,
                    ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row, ptrdiff_t row,
                    ptrdiff_t column);

@@ -103,10 +103,11 @@ cdef extern from "fastnn.h" nogil:
         fnn_update *updates[FNN_N_UPDATES]
         void (*transpose)(
             void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*pack)(void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*pack)(
+            void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*product)(
             void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-            Py_ssize_t, Py_ssize_t) noexcept nogil
+            Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*matmul)(
             void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
             Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil

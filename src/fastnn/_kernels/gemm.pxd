@@ -13,7 +13,7 @@ cdef void multiply(factors *f) noexcept nogil
 cdef struct packed:
     const fnn_real *table
     char *panels
-    Py_ssize_t unit, depth, n
+    Py_ssize_t unit, depth, n, rows  # the rows that most products will have
 
 cdef Py_ssize_t packed_size(Py_ssize_t depth, Py_ssize_t n) noexcept nogil
 cdef void pack(packed *p, const char *b, Py_ssize_t row, Py_ssize_t column) noexcept nogil

@@ -66,7 +66,7 @@ cdef void pack(packed *p, const char *b, Py_ssize_t row, Py_ssize_t column) noex
     cdef Py_ssize_t k = 0
     while k < p.depth:
         p.table.pack(p.panels + fnn_pack_workspace(k, p.n) * p.unit, b + k * row * p.unit, min(DEPTH, p.depth - k),
-                     p.n, row, column)
+                     p.n, row, column, p.rows)
         k += DEPTH
 
 
@@ -76,7 +76,7 @@ cdef void multiply_packed(const packed *p, char *out, Py_ssize_t out_row, const 
     cdef Py_ssize_t k = 0
     while k == 0 or k < p.depth:
         p.table.product(out, init, a + k * p.unit, p.panels + fnn_pack_workspace(k, p.n) * p.unit, m, p.n,
-                        min(DEPTH, p.depth - k), out_row, init_row, a_row)
+                        min(DEPTH, p.depth - k), out_row, init_row, a_row, p.rows)
         init, init_row = out, out_row
         k += DEPTH
 

@@ -471,6 +471,7 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
         w.blocks = max(1, min(num_threads(), w.batch // PARALLEL_ROWS))
     w.w_ih.table = w.w_hh.table = w.w_hn.table = w.table
     w.w_ih.unit = w.w_hh.unit = w.w_hn.unit = unit
+    w.w_ih.rows, w.w_hh.rows, w.w_hn.rows = m, w.batch, w.batch
     w.w_ih.depth, w.w_ih.n = (w.inputs, w.gates) if forward else (w.gates, w.inputs)
     w.w_hh.depth, w.w_hh.n = (H, main) if forward else (main, H)
     if main < w.gates:
@@ -811,7 +812,7 @@ cdef class Stream:
 cdef char *pack_part(packed *p, Stream stream, const char *w, Py_ssize_t depth, Py_ssize_t n, Py_ssize_t row,
                      char *space) noexcept:
     """Pack n rows of weights, `depth` numbers of each, `row` apart; return where the rest of the space begins."""
-    p.table, p.unit, p.depth, p.n = stream.table, stream.unit, depth, n
+    p.table, p.unit, p.depth, p.n, p.rows = stream.table, stream.unit, depth, n, stream.batch
     p.panels = take(&space, packed_size(depth, n) * p.unit)
     pack(p, w, 1, row)
     return space
