@@ -186,7 +186,14 @@ static void F(matmul)(void *out, const void *init, const void *a, const void *b,
                       ptrdiff_t column)
 {
     REAL panel[F(panel_depth) * F(panel_width)] __attribute__((aligned(64)));
-    for (ptrdiff_t j = 0; j < n; j += F(panel_width)) {
+    ptrdiff_t j = 0;
+    if (m == 1 && column == 1) /* whole vectors of one row need no packing */
+        for (ptrdiff_t whole = n / F(lanes) * F(lanes); j < whole;) {
+            const int vectors = whole - j < 8 * F(lanes) ? (int)((whole - j) / F(lanes)) : 8;
+            F(any_tile)(1, vectors, (REAL *)out + j, (const REAL *)init + j, a, (const REAL *)b + j, 0, 0, 0, row, depth);
+            j += vectors * F(lanes);
+        }
+    for (; j < n; j += F(panel_width)) {
         const ptrdiff_t columns = n - j < F(panel_width) ? n - j : F(panel_width);
         REAL *const to = (REAL *)out + j;
         for (ptrdiff_t k = 0; k == 0 || k < depth; k += F(panel_depth)) {

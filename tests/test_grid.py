@@ -21,9 +21,7 @@ ROOMS = {
     "benchmarks": "bench_{}.py",
 }
 IN_NUMPY = {"regularization"}  # what NumPy does as well as a kernel could: no kernel, and ops is the reference
-STEPS = {
-    f"{cell}_step_{way}" for cell in bench.CELLS for way in ("forward", "backward")
-}  # a step, kept; one walked back
+STEPS = {f"{cell}_step_forward" for cell in bench.CELLS}  # a step, kept
 FAMILIES = sorted(path.stem for path in (ROOT / "src/fastnn/ops").glob("[!_]*.py"))
 NAMES = {name: family for family in FAMILIES for name in importlib.import_module(f"fastnn.ops.{family}").__all__}
 

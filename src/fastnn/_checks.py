@@ -8,6 +8,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 _KEPT = {np.dtype(kind) for kind in "efd"}
 _COMPUTED_IN = {np.dtype(kind) for kind in "fd"}
+_BIASES = "b_ih", "b_hh"
 
 
 def as_float(x, name):
@@ -323,12 +324,25 @@ def check_rows_of_values(rows, values):
     return rows, values
 
 
+def _ready(arrays):
+    """Return whether the arguments of a cell are float32 or float64 arrays, all alike: the case that must be quick."""
+    dtype = getattr(arrays["w_hh"], "dtype", None)
+    if dtype not in _COMPUTED_IN:
+        return False
+    for name, x in arrays.items():
+        if (type(x) is not np.ndarray or x.dtype is not dtype) and (x is not None or name not in _BIASES):
+            return False
+    return True
+
+
 def recurrent_operands(gates, **arrays):
     """Return the arguments of a cell in the dtype to compute in, absent biases as None, and the results' dtype.
 
     w_hh (gates * H, H) tells H; x is (B, I) or (T, B, I), states are (B, H), biases (gates * H).
     """
-    arrays = {k: None if v is None and k in ("b_ih", "b_hh") else as_float(v, k) for k, v in arrays.items()}
+    ready = _ready(arrays)
+    if not ready:
+        arrays = {k: None if v is None and k in _BIASES else as_float(v, k) for k, v in arrays.items()}
     ndim = 3 if "h0" in arrays else 2
     x, w_hh = arrays["x"], arrays["w_hh"]
     if x.ndim != ndim:
@@ -337,10 +351,13 @@ def recurrent_operands(gates, **arrays):
         raise ValueError(f"w_hh has shape {w_hh.shape}, expected {'(H, H)' if gates == 1 else f'({gates} * H, H)'}")
     (batch, inputs), hidden = x.shape[-2:], w_hh.shape[1]
     shapes = {"x": x.shape, "w_ih": (gates * hidden, inputs), "w_hh": w_hh.shape}
-    shapes |= dict.fromkeys(("b_ih", "b_hh"), (gates * hidden,))
+    shapes["b_ih"] = shapes["b_hh"] = (gates * hidden,)
+    state = batch, hidden
     for name, value in arrays.items():
-        if value is not None:
-            check_shape(value, shapes.get(name, (batch, hidden)), name)
+        if value is not None and value.shape != shapes.get(name, state):
+            check_shape(value, shapes.get(name, state), name)
+    if ready:
+        return arrays, x.dtype
     dtype = np.result_type(*(value for value in arrays.values() if value is not None))
     kind = working(dtype)
     return {name: value if value is None else value.astype(kind, copy=False) for name, value in arrays.items()}, dtype
@@ -374,9 +391,10 @@ def as_gradient(gradient, shape, dtype, name):
     """Return the gradient of a result as an array of this shape and dtype; None is zeros."""
     if gradient is None:
         return np.zeros(shape, dtype)
-    gradient = as_float(gradient, name)
+    if type(gradient) is not np.ndarray or gradient.dtype is not dtype:
+        gradient = narrowed(as_float(gradient, name), dtype)
     check_shape(gradient, shape, name)
-    return narrowed(gradient, dtype)
+    return gradient
 
 
 class NormCache(NamedTuple):

@@ -712,6 +712,180 @@ def gru_step(floating[:, ::1] y, floating[:, ::1] gates, floating[:, ::1] of_h, 
                 gru_update_cell(table, <char *>&y[0, 0], <char *>r, before, size, batch, H)
 
 
+# --- one step back ---------------------------------------------------------------------------------------------------
+cdef struct back:
+    # a step whose gates have their gradients in dg; `turned` and `zeros` are at work
+    const fnn_real *table
+    char *dg
+    char *turned
+    char *zeros
+    Py_ssize_t batch, inputs, hidden, dgates, unit
+
+
+cdef void *begin_back(back *b, const fnn_real *table, Py_ssize_t batch, Py_ssize_t inputs, Py_ssize_t hidden,
+                      Py_ssize_t dgates, Py_ssize_t unit) except NULL:
+    """Take the workspace, and return it."""
+    cdef Py_ssize_t gates = batch * dgates * unit, widest = max(inputs, hidden) * unit
+    cdef void *block = malloc(2 * gates + widest + 4 * 64)
+    cdef char *space = <char *>((<size_t>block + 63) & ~<size_t>63)
+    if block == NULL:
+        raise MemoryError
+    b.table, b.batch, b.inputs, b.hidden, b.dgates, b.unit = table, batch, inputs, hidden, dgates, unit
+    b.dg, b.turned = take(&space, gates), take(&space, gates)
+    b.zeros = <char *>memset(take(&space, widest), 0, widest)
+    return block
+
+
+cdef void pull(const back *b, char *out, bint add, Py_ssize_t gate, Py_ssize_t gates, const void *w,
+               Py_ssize_t n) noexcept nogil:
+    """Write the product of the gradients of some gates with their weights (gates, n) to out, or add it."""
+    b.table.matmul(out, out if add else b.zeros, b.dg + gate * b.unit, w, b.batch, n, gates, n, n if add else 0,
+                   b.dgates, n, 1)
+
+
+cdef void weigh(const back *b, void *dw, Py_ssize_t gate, Py_ssize_t gates, const void *right,
+                Py_ssize_t n) noexcept nogil:
+    """Write the product of the gradients of some gates, turned over, with right (batch, n) to dw."""
+    cdef const char *dg = b.dg + gate * b.unit
+    cdef Py_ssize_t i
+    if b.batch >= FEW:
+        b.table.transpose(b.turned, dg, b.batch, gates, b.batch, b.dgates)
+        b.table.matmul(dw, b.zeros, b.turned, right, gates, n, b.batch, n, 0, b.batch, n, 1)
+        return
+    for i in range(b.batch):
+        b.table.matmul(dw, dw if i else b.zeros, dg + i * b.dgates * b.unit, <char *>right + i * n * b.unit, gates,
+                       n, 1, n, n if i else 0, 1, n, 1)
+
+
+cdef void total(const back *b, void *dbias) noexcept nogil:
+    cdef Py_ssize_t i
+    memset(dbias, 0, b.dgates * b.unit)
+    for i in range(b.batch):
+        b.table.accumulate(dbias, b.dg + i * b.dgates * b.unit, b.dgates)
+
+
+cdef int back_shapes(int gates, floating[:, ::1] dx, floating[:, ::1] dh, floating[:, ::1] dw_ih,
+                     floating[:, ::1] dw_hh, floating[::1] dbias, Py_ssize_t parts, const floating[:, ::1] x,
+                     const floating[:, ::1] h, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh) except -1:
+    """Check what all cells have; return whether there is anything to do, after setting to 0 what would not be."""
+    cdef int some = step_shapes(gates, dh, x, h, w_ih, w_hh)
+    shape("dx", dx.shape[0], dx.shape[1], x.shape[0], x.shape[1])
+    shape("dw_ih", dw_ih.shape[0], dw_ih.shape[1], w_ih.shape[0], w_ih.shape[1])
+    shape("dw_hh", dw_hh.shape[0], dw_hh.shape[1], w_hh.shape[0], w_hh.shape[1])
+    shape("dbias", dbias.shape[0], 1, parts * h.shape[1], 1)
+    if not some:
+        dx[:] = 0
+        dw_ih[:] = 0
+        dw_hh[:] = 0
+        dbias[:] = 0
+    return some
+
+
+def rnn_step_backward(int op, floating[:, ::1] dx, floating[:, ::1] dh, floating[:, ::1] dw_ih, floating[:, ::1] dw_hh,
+                      floating[::1] dbias, const floating[:, ::1] y, const floating[:, ::1] x,
+                      const floating[:, ::1] h, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh):
+    """Turn dh from the state after the step to that before, and write the other gradients."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef fnn_kernel *apply = function(table, op, 2)
+    cdef Py_ssize_t H = h.shape[1], inputs = x.shape[1]
+    cdef const void *operands[2]
+    cdef back b
+    shape("y", y.shape[0], y.shape[1], h.shape[0], H)
+    if not back_shapes(1, dx, dh, dw_ih, dw_hh, dbias, 1, x, h, w_ih, w_hh):
+        return
+    cdef void *block = begin_back(&b, table, h.shape[0], inputs, H, H, sizeof(floating))
+    with nogil:
+        operands[0], operands[1] = &dh[0, 0], &y[0, 0]
+        apply(b.dg, operands, b.batch * H)
+        pull(&b, <char *>&dx[0, 0], False, 0, H, &w_ih[0, 0], inputs)
+        pull(&b, <char *>&dh[0, 0], False, 0, H, &w_hh[0, 0], H)
+        weigh(&b, &dw_ih[0, 0], 0, H, &x[0, 0], inputs)
+        weigh(&b, &dw_hh[0, 0], 0, H, &h[0, 0], H)
+        total(&b, &dbias[0])
+        free(block)
+
+
+def lstm_step_backward(floating[:, ::1] dx, floating[:, ::1] dh, floating[:, ::1] dc, floating[:, ::1] dw_ih,
+                       floating[:, ::1] dw_hh, floating[::1] dbias, const floating[:, ::1] c_new,
+                       const floating[:, ::1] gates, const floating[:, ::1] x, const floating[:, ::1] h,
+                       const floating[:, ::1] c, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh):
+    """Turn dh and dc from the states after the step to those before, and write the other gradients."""
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef Py_ssize_t batch = h.shape[0], H = h.shape[1], inputs = x.shape[1], G = 4 * H, size = H * sizeof(floating)
+    cdef Py_ssize_t *columns = [G, G, G, G, H, H, G, G, G, G, H, H]
+    cdef char *i
+    cdef void *arrays[12]
+    cdef back b
+    shape("dc", dc.shape[0], dc.shape[1], batch, H)
+    shape("c_new", c_new.shape[0], c_new.shape[1], batch, H)
+    shape("c", c.shape[0], c.shape[1], batch, H)
+    shape("gates", gates.shape[0], gates.shape[1], batch, G)
+    if not back_shapes(4, dx, dh, dw_ih, dw_hh, dbias, 4, x, h, w_ih, w_hh):
+        return
+    cdef void *block = begin_back(&b, table, batch, inputs, H, G, sizeof(floating))
+    with nogil:
+        i = <char *>&gates[0, 0]
+        arrays = [b.dg, b.dg + size, b.dg + 2 * size, b.dg + 3 * size, &dc[0, 0], &dh[0, 0], i, i + size, i + 2 * size,
+                  i + 3 * size, <void *>&c_new[0, 0], <void *>&c[0, 0]]
+        table.cells[FNN_lstm_backward_cell](arrays, columns, batch, H)
+        pull(&b, <char *>&dx[0, 0], False, 0, G, &w_ih[0, 0], inputs)
+        pull(&b, <char *>&dh[0, 0], False, 0, G, &w_hh[0, 0], H)
+        weigh(&b, &dw_ih[0, 0], 0, G, &x[0, 0], inputs)
+        weigh(&b, &dw_hh[0, 0], 0, G, &h[0, 0], H)
+        total(&b, &dbias[0])
+        free(block)
+
+
+def gru_step_backward(floating[:, ::1] dx, floating[:, ::1] dh, floating[:, ::1] dw_ih, floating[:, ::1] dw_hh,
+                      floating[::1] dbias, const floating[:, ::1] gates, const floating[:, ::1] of_h,
+                      const floating[:, ::1] x, const floating[:, ::1] h, const floating[:, ::1] w_ih,
+                      const floating[:, ::1] w_hh, bint reset_after):
+    """Turn dh from the state after the step to that before, and write the other gradients.
+
+    With reset_after dbias has a fourth part, the gradient of b_hn.
+    """
+    cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef Py_ssize_t batch = h.shape[0], H = h.shape[1], inputs = x.shape[1], G = 3 * H, D = G + reset_after * H
+    cdef Py_ssize_t size = H * sizeof(floating)
+    cdef Py_ssize_t *after_columns = [D, D, D, D, H, G, G, G, H, H]
+    cdef Py_ssize_t *update_columns = [D, D, H, G, G, H]
+    cdef Py_ssize_t *reset_columns = [D, H, H, G, H]
+    cdef char *r
+    cdef char *dr
+    cdef char *m
+    cdef char *before
+    cdef char *dof_h
+    cdef void *arrays[10]
+    cdef back b
+    shape("gates", gates.shape[0], gates.shape[1], batch, G)
+    shape("of_h", of_h.shape[0], of_h.shape[1], batch, H)
+    if not back_shapes(3, dx, dh, dw_ih, dw_hh, dbias, 3 + reset_after, x, h, w_ih, w_hh):
+        return
+    cdef void *block = begin_back(&b, table, batch, inputs, H, D, sizeof(floating))
+    with nogil:
+        r, m, before, dr = <char *>&gates[0, 0], <char *>&of_h[0, 0], <char *>&h[0, 0], b.dg
+        if reset_after:
+            arrays = [dr, dr + size, dr + 2 * size, dr + 3 * size, &dh[0, 0], r, r + size, r + 2 * size, m, before]
+            table.cells[FNN_gru_backward_cell](arrays, after_columns, batch, H)
+            weigh(&b, &dw_hh[2 * H, 0], G, H, before, H)
+        else:
+            dof_h = b.turned  # weigh comes later
+            arrays[:6] = [dr + size, dr + 2 * size, &dh[0, 0], r + size, r + 2 * size, before]
+            table.cells[FNN_gru_update_backward_cell](arrays, update_columns, batch, H)
+            pull(&b, dof_h, False, 2 * H, H, &w_hh[2 * H, 0], H)
+            arrays[:5] = [dr, &dh[0, 0], dof_h, r, before]
+            table.cells[FNN_gru_reset_backward_cell](arrays, reset_columns, batch, H)
+            weigh(&b, &dw_hh[2 * H, 0], 2 * H, H, m, H)
+        pull(&b, <char *>&dx[0, 0], False, 0, G, &w_ih[0, 0], inputs)
+        pull(&b, <char *>&dh[0, 0], True, 0, 2 * H, &w_hh[0, 0], H)
+        if reset_after:
+            pull(&b, <char *>&dh[0, 0], True, G, H, &w_hh[2 * H, 0], H)
+        weigh(&b, &dw_ih[0, 0], 0, G, &x[0, 0], inputs)
+        weigh(&b, &dw_hh[0, 0], 0, 2 * H, before, H)
+        total(&b, &dbias[0])
+        free(block)
+
+
 # --- streams ---------------------------------------------------------------------------------------------------------
 cdef struct stage:
     packed w, w_in, w_hn  # the weights of (x, h), in gru of r and z; in gru of n those of x and of h

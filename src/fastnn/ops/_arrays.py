@@ -10,10 +10,12 @@ def by_dtype(kernel):
     return {np.dtype(np.float32): kernel["float"], np.dtype(np.float64): kernel["double"]}
 
 
+_DENSE = 0x101  # NumPy's flags C_CONTIGUOUS and ALIGNED
+
+
 def dense(x):
     """Return x, or a copy of it in C order if it does not lie so already."""
-    flags = x.flags
-    return x if flags.c_contiguous and flags.aligned else x.copy()
+    return x if x.flags.num & _DENSE == _DENSE else x.copy()
 
 
 def rows(x, axis=-1):

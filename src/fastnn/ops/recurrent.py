@@ -31,14 +31,14 @@ __all__ = [
     "rnn_stream",
 ]
 
-_RNN_STEP, _RNN_FORWARD, _RNN_BACKWARD = map(
-    by_dtype, (recurrent.rnn_step, recurrent.rnn_forward, recurrent.rnn_backward)
+_RNN_STEP, _RNN_STEP_BACKWARD, _RNN_FORWARD, _RNN_BACKWARD = map(
+    by_dtype, (recurrent.rnn_step, recurrent.rnn_step_backward, recurrent.rnn_forward, recurrent.rnn_backward)
 )
-_LSTM_STEP, _LSTM_FORWARD, _LSTM_BACKWARD = map(
-    by_dtype, (recurrent.lstm_step, recurrent.lstm_forward, recurrent.lstm_backward)
+_LSTM_STEP, _LSTM_STEP_BACKWARD, _LSTM_FORWARD, _LSTM_BACKWARD = map(
+    by_dtype, (recurrent.lstm_step, recurrent.lstm_step_backward, recurrent.lstm_forward, recurrent.lstm_backward)
 )
-_GRU_STEP, _GRU_FORWARD, _GRU_BACKWARD = map(
-    by_dtype, (recurrent.gru_step, recurrent.gru_forward, recurrent.gru_backward)
+_GRU_STEP, _GRU_STEP_BACKWARD, _GRU_FORWARD, _GRU_BACKWARD = map(
+    by_dtype, (recurrent.gru_step, recurrent.gru_step_backward, recurrent.gru_forward, recurrent.gru_backward)
 )
 _RNN_STREAM, _LSTM_STREAM, _GRU_STREAM = map(
     by_dtype, (recurrent.rnn_stream, recurrent.lstm_stream, recurrent.gru_stream)
@@ -50,35 +50,76 @@ _NOT_READY = AttributeError, KeyError, TypeError, ValueError  # what a step's ke
 quiet = np.errstate(all="ignore")
 
 
-# --- a sequence, whatever the cell -----------------------------------------------------------------------------------
+# --- what steps and sequences share -----------------------------------------------------------------------------------
 class _Cache(NamedTuple):
-    """What a backward pass needs: who made it, operands as they entered the walk, the arrays that it wrote."""
+    """What a backward pass needs: who made it, operands as the kernel read them, the arrays that it wrote."""
 
     maker: str
     operands: dict
     arrays: tuple
-    lengths: np.ndarray | None
-    reverse: bool
-    option: object
     dtype: np.dtype
+    option: object = None
+    lengths: np.ndarray | None = None
+    reverse: bool = False
 
 
-def _operands(gates, **arrays):
+@quiet
+def _operands(gates, arrays):
     """Return the checked arguments of a cell, dense and of one dtype, and the dtype of the results."""
     arrays, dtype = recurrent_operands(gates, **arrays)
     return {name: None if x is None else dense(x) for name, x in arrays.items()}, dtype
 
 
-def _as_sequence(a):
-    """Return the arguments of one step as those of a sequence of that step."""
-    return {f"{name}0" if name in ("h", "c") else name: x[None] if name == "x" else x for name, x in a.items()}
+def _as(x, dtype):
+    return x if x.dtype == dtype else _cast(x, dtype)
 
 
-def _as_step(gradients):
-    """Return the gradients of a sequence of one step by the names of the step's arguments."""
-    return {name.removesuffix("0"): x[0] if name == "x" else x for name, x in gradients.items()}
+@quiet
+def _cast(x, dtype):
+    return x.astype(dtype)
 
 
+def _checked(cache, maker):
+    """Return the fields of a cache that this function made."""
+    if not isinstance(cache, _Cache) or cache.maker != maker:
+        made = f"of {cache.maker}" if isinstance(cache, _Cache) else f"a {type(cache).__name__}"
+        raise TypeError(f"cache is {made}, expected that of {maker}")
+    return cache[1:]
+
+
+@quiet
+def _room(new, a, parts, **dfinal):
+    """Return what a walk back writes, by argument, and room for the gradients of so many parts of bias.
+
+    Of the states it turns the gradients of the final ones, given by name, into those of the initial ones.
+    """
+    states = ("h0", "c0") if "h0" in a else ("h", "c")
+    shape, kind = a[states[0]].shape, a["x"].dtype
+    gradients = {"x": np.empty(a["x"].shape, kind)}
+    for state, (name, d) in zip(states, dfinal.items(), strict=False):
+        gradients[state] = np.zeros(shape, kind) if d is None else as_gradient(d, shape, kind, name).copy()
+    for name in ("w_ih", "w_hh"):
+        gradients[name] = new(a[name].shape, kind)
+    return gradients, new(parts * shape[1], kind)
+
+
+def _named(gradients, b_ih, b_hh, a, dtype):
+    """Return the gradients of the arguments that were given, in their order."""
+    gradients |= {"b_ih": b_ih, "b_hh": b_hh}
+    return {name: _as(gradients[name], dtype) for name, x in a.items() if x is not None}
+
+
+# --- a step, whatever the cell ---------------------------------------------------------------------------------------
+def _step(gates, run, option, **a):
+    """Return the arrays that a step has written, its arguments as it read them, and the dtype of the results."""
+    try:  # arrays that lie ready are checked by the kernel alone
+        return run(option, **a), a, a["h"].dtype
+    except _NOT_READY:
+        a, dtype = _operands(gates, a)
+        return run(option, **a), a, dtype
+
+
+# --- a sequence, whatever the cell -----------------------------------------------------------------------------------
 def _masked(x, lengths):
     """Return x (T, B, n), 0 past the lengths."""
     return x if lengths is None else np.where((np.arange(len(x))[:, None] < lengths)[:, :, None], x, 0)
@@ -104,11 +145,6 @@ def _bias(b_ih, b_hh):
     return b_ih if b_hh is None else b_hh if b_ih is None else b_ih + b_hh
 
 
-@quiet
-def _as(x, dtype):
-    return x.astype(dtype, copy=False)
-
-
 def _finish(states, steps, lengths, reverse, dtype):
     """Return y and the final state, as the caller's."""
     y = states[:-1] if reverse else states[1:]
@@ -119,34 +155,12 @@ def _last(states, steps, reverse, dtype):
     return states[(0 if reverse else steps) % len(states)].astype(dtype)
 
 
-def _checked(cache, maker):
-    """Return the fields of a cache that this function made."""
-    if not isinstance(cache, _Cache) or cache.maker != maker:
-        made = f"of {cache.maker}" if isinstance(cache, _Cache) else f"a {type(cache).__name__}"
-        raise TypeError(f"cache is {made}, expected that of {maker}")
-    return cache[1:]
-
-
-def _room(a, dy, dfinal, lengths, parts):
-    """Return what a walk back writes, by argument, room for the gradients of so many parts of bias, and dy for it.
-
-    Of the states it turns the gradients of the final ones, given by name, into those of the initial ones.
-    """
-    x, h0 = a["x"], a["h0"]
-    shape, kind = h0.shape, h0.dtype
-    gradients = {"x": np.empty_like(x)}
-    for letter, (name, d) in zip("hc", dfinal.items(), strict=False):
-        gradients[f"{letter}0"] = np.array(as_gradient(d, shape, kind, name), order="C")
+def _gradient(dy, a, lengths):
+    """Return the gradient of y as a walk back reads it."""
     if dy is not None:
-        dy = dense(_masked(as_gradient(dy, (len(x), *shape), kind, "dy"), lengths))
-    gradients |= {name: np.zeros_like(a[name]) for name in ("w_ih", "w_hh")}
-    return gradients, np.zeros(parts * shape[1], kind), dy
-
-
-def _named(gradients, b_ih, b_hh, a, dtype):
-    """Return the gradients of the arguments that were given, in their order."""
-    gradients |= {"b_ih": b_ih, "b_hh": b_hh}
-    return {name: _as(gradients[name], dtype) for name, x in a.items() if x is not None}
+        dy = as_gradient(dy, (len(a["x"]), *a["h0"].shape), a["x"].dtype, "dy")
+        dy = dense(_masked(dy, lengths))
+    return dy
 
 
 # --- a stream, whatever the cell -------------------------------------------------------------------------------------
@@ -168,32 +182,10 @@ def _biases(weights):
 
 
 # --- rnn -------------------------------------------------------------------------------------------------------------
-def _rnn_forward(a, dtype, lengths, reverse, need_grad, nonlinearity):
-    lengths, steps, _, _ = _prepare(a, lengths)
-    states = _states(a["h0"], steps, reverse, steps + 1)
-    _RNN_FORWARD[states.dtype](
-        _OPERATIONS[nonlinearity], states, a["x"], a["w_ih"], a["w_hh"], _bias(a["b_ih"], a["b_hh"]), lengths, reverse
-    )
-    cache = _Cache("rnn_forward", a, (states,), lengths, reverse, nonlinearity, dtype) if need_grad else None
-    return *_finish(states, steps, lengths, reverse, dtype), cache
-
-
-def _rnn_backward(maker, dy, dfinal, cache):
-    a, (states,), lengths, reverse, nonlinearity, dtype = _checked(cache, maker)
-    gradients, bias, dy = _room(a, dy, dfinal, lengths, 1)
-    _RNN_BACKWARD[bias.dtype](
-        _BACKWARD_OPERATIONS[nonlinearity],
-        *gradients.values(),
-        bias,
-        dy,
-        states,
-        a["x"],
-        a["w_ih"],
-        a["w_hh"],
-        lengths,
-        reverse,
-    )
-    return _named(gradients, bias, bias.copy(), a, dtype)
+def _rnn_step(nonlinearity, x, h, w_ih, w_hh, b_ih, b_hh):
+    y = np.empty(h.shape, h.dtype)
+    _RNN_STEP[h.dtype](_OPERATIONS[nonlinearity], y, x, h, w_ih, w_hh, b_ih, b_hh)
+    return y
 
 
 def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
@@ -240,19 +232,16 @@ def rnn_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
     >>> fastnn.rnn_step([[0.5]], h, w_ih, w_hh, nonlinearity="relu")
     array([[0.5, 0. ]])
     """
-    try:  # arrays that lie ready are checked by the kernel alone
-        y = np.empty(h.shape, h.dtype)
-        _RNN_STEP[h.dtype](_OPERATIONS[nonlinearity], y, x, h, w_ih, w_hh, b_ih, b_hh)
-        return y
+    try:  # as in rnn_step_forward, without a cache
+        return _rnn_step(nonlinearity, x, h, w_ih, w_hh, b_ih, b_hh)
     except _NOT_READY:
         return rnn_step_forward(x, h, w_ih, w_hh, b_ih, b_hh, nonlinearity=nonlinearity)[0]
 
 
-@quiet
 def rnn_step_forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="tanh"):
     """Return the state after one step as `rnn_step` does, and a cache for `rnn_step_backward`.
 
-    The cache refers to the arguments, which must not change until the backward pass.
+    The cache refers to the arguments and to the result, which must not change until the backward pass.
 
     Returns
     -------
@@ -266,14 +255,10 @@ def rnn_step_forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, nonlinearity="ta
     {'x': 0.0, 'h': 1.0, 'w_ih': 1.0, 'w_hh': 0.0}
     """
     check_choice(nonlinearity, tuple(_OPERATIONS), "nonlinearity")
-    a, dtype = _operands(1, x=x, h=h, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
-    states = _states(a["h"], 1, False, 2)
-    _RNN_STEP[states.dtype](_OPERATIONS[nonlinearity], states[1], *a.values())
-    cache = _Cache("rnn_step_forward", _as_sequence(a), (states,), None, False, nonlinearity, dtype)
-    return _last(states, 1, False, dtype), cache
+    y, a, dtype = _step(1, _rnn_step, nonlinearity, x=x, h=h, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
+    return _as(y, dtype), _Cache("rnn_step_forward", a, (y,), dtype, nonlinearity)
 
 
-@quiet
 def rnn_step_backward(dh, cache):
     """Return the gradients of the arguments of `rnn_step_forward`, by name.
 
@@ -294,7 +279,11 @@ def rnn_step_backward(dh, cache):
     --------
     See `rnn_step_forward`.
     """
-    return _as_step(_rnn_backward("rnn_step_forward", None, {"dh": dh}, cache))
+    a, (y,), dtype, nonlinearity, *_ = _checked(cache, "rnn_step_forward")
+    gradients, bias = _room(np.empty, a, 1, dh=dh)
+    arrays = y, a["x"], a["h"], a["w_ih"], a["w_hh"]
+    _RNN_STEP_BACKWARD[bias.dtype](_BACKWARD_OPERATIONS[nonlinearity], *gradients.values(), bias, *arrays)
+    return _named(gradients, bias, bias.copy(), a, dtype)
 
 
 @quiet
@@ -363,8 +352,13 @@ def rnn_forward(
            [1., 0.]])
     """
     check_choice(nonlinearity, tuple(_OPERATIONS), "nonlinearity")
-    a, dtype = _operands(1, x=x, h0=h0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
-    return _rnn_forward(a, dtype, lengths, bool(reverse), need_grad, nonlinearity)
+    a, dtype = _operands(1, {"x": x, "h0": h0, "w_ih": w_ih, "w_hh": w_hh, "b_ih": b_ih, "b_hh": b_hh})
+    lengths, steps, _, _ = _prepare(a, lengths)
+    reverse, states = bool(reverse), _states(a["h0"], steps, reverse, steps + 1)
+    bias = _bias(a["b_ih"], a["b_hh"])
+    _RNN_FORWARD[states.dtype](_OPERATIONS[nonlinearity], states, a["x"], a["w_ih"], a["w_hh"], bias, lengths, reverse)
+    cache = _Cache("rnn_forward", a, (states,), dtype, nonlinearity, lengths, reverse) if need_grad else None
+    return *_finish(states, steps, lengths, reverse, dtype), cache
 
 
 @quiet
@@ -394,7 +388,11 @@ def rnn_backward(dy, dh_n, cache):
     --------
     See `rnn_forward`.
     """
-    return _rnn_backward("rnn_forward", dy, {"dh_n": dh_n}, cache)
+    a, (states,), dtype, nonlinearity, lengths, reverse = _checked(cache, "rnn_forward")
+    gradients, bias = _room(np.zeros, a, 1, dh_n=dh_n)
+    arrays = _gradient(dy, a, lengths), states, a["x"], a["w_ih"], a["w_hh"], lengths, reverse
+    _RNN_BACKWARD[bias.dtype](_BACKWARD_OPERATIONS[nonlinearity], *gradients.values(), bias, *arrays)
+    return _named(gradients, bias, bias.copy(), a, dtype)
 
 
 def rnn_stream(layers, batch_size=1, *, residual=False, nonlinearity="tanh"):
@@ -447,22 +445,10 @@ def rnn_stream(layers, batch_size=1, *, residual=False, nonlinearity="tanh"):
 
 
 # --- lstm ------------------------------------------------------------------------------------------------------------
-def _lstm_forward(a, dtype, lengths, reverse, need_grad):
-    lengths, steps, batch, hidden = _prepare(a, lengths)
-    states = _states(a["h0"], steps, reverse, steps + 1)
-    cells = _states(a["c0"], steps, reverse, steps + 1 if need_grad else 2)
-    gates = np.empty((steps, batch, 4 * hidden), states.dtype) if need_grad else None
-    bias = _bias(a["b_ih"], a["b_hh"])
-    _LSTM_FORWARD[states.dtype](states, cells, gates, a["x"], a["w_ih"], a["w_hh"], bias, lengths, reverse)
-    cache = _Cache("lstm_forward", a, (states, cells, gates), lengths, reverse, None, dtype) if need_grad else None
-    return *_finish(states, steps, lengths, reverse, dtype), _last(cells, steps, reverse, dtype), cache
-
-
-def _lstm_backward(maker, dy, dfinal, cache):
-    a, arrays, lengths, reverse, _, dtype = _checked(cache, maker)
-    gradients, bias, dy = _room(a, dy, dfinal, lengths, 4)
-    _LSTM_BACKWARD[bias.dtype](*gradients.values(), bias, dy, *arrays, a["x"], a["w_ih"], a["w_hh"], lengths, reverse)
-    return _named(gradients, bias, bias.copy(), a, dtype)
+def _lstm_step(_, x, h, c, w_ih, w_hh, b_ih, b_hh):
+    y, c_new, gates = np.empty(h.shape, h.dtype), np.empty(h.shape, h.dtype), np.empty((len(h), len(w_hh)), h.dtype)
+    _LSTM_STEP[h.dtype](y, c_new, gates, x, h, c, w_ih, w_hh, b_ih, b_hh)
+    return y, c_new, gates
 
 
 def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
@@ -505,19 +491,16 @@ def lstm_step(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
     >>> c, h.round(4)
     (array([[1.]]), array([[0.7616]]))
     """
-    try:
-        y, c_new, gates = np.empty(h.shape, h.dtype), np.empty(h.shape, h.dtype), np.empty((len(h), len(w_hh)), h.dtype)
-        _LSTM_STEP[h.dtype](y, c_new, gates, x, h, c, w_ih, w_hh, b_ih, b_hh)
-        return y, c_new
+    try:  # as in lstm_step_forward, without a cache
+        return _lstm_step(None, x, h, c, w_ih, w_hh, b_ih, b_hh)[:2]
     except _NOT_READY:
         return lstm_step_forward(x, h, c, w_ih, w_hh, b_ih, b_hh)[:2]
 
 
-@quiet
 def lstm_step_forward(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
     """Return the states after one step as `lstm_step` does, and a cache for `lstm_step_backward`.
 
-    The cache refers to the arguments, which must not change until the backward pass.
+    The cache refers to the arguments and to the result, which must not change until the backward pass.
 
     Returns
     -------
@@ -531,15 +514,10 @@ def lstm_step_forward(x, h, c, w_ih, w_hh, b_ih=None, b_hh=None):
     >>> fastnn.lstm_step_backward(None, one, cache)["c"]
     array([[0.5]])
     """
-    a, dtype = _operands(4, x=x, h=h, c=c, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
-    states, cells = _states(a["h"], 1, False, 2), _states(a["c"], 1, False, 2)
-    gates = np.empty((1, len(a["h"]), len(a["w_hh"])), states.dtype)
-    _LSTM_STEP[states.dtype](states[1], cells[1], gates[0], *a.values())
-    cache = _Cache("lstm_step_forward", _as_sequence(a), (states, cells, gates), None, False, None, dtype)
-    return _last(states, 1, False, dtype), _last(cells, 1, False, dtype), cache
+    arrays, a, dtype = _step(4, _lstm_step, None, x=x, h=h, c=c, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
+    return *(_as(state, dtype) for state in arrays[:2]), _Cache("lstm_step_forward", a, arrays[1:], dtype)
 
 
-@quiet
 def lstm_step_backward(dh, dc, cache):
     """Return the gradients of the arguments of `lstm_step_forward`, by name.
 
@@ -559,7 +537,11 @@ def lstm_step_backward(dh, dc, cache):
     --------
     See `lstm_step_forward`.
     """
-    return _as_step(_lstm_backward("lstm_step_forward", None, {"dh": dh, "dc": dc}, cache))
+    a, arrays, dtype, *_ = _checked(cache, "lstm_step_forward")
+    gradients, bias = _room(np.empty, a, 4, dh=dh, dc=dc)
+    arrays += a["x"], a["h"], a["c"], a["w_ih"], a["w_hh"]
+    _LSTM_STEP_BACKWARD[bias.dtype](*gradients.values(), bias, *arrays)
+    return _named(gradients, bias, bias.copy(), a, dtype)
 
 
 @quiet
@@ -604,8 +586,16 @@ def lstm_forward(x, h0, c0, w_ih, w_hh, b_ih=None, b_hh=None, *, lengths=None, r
     >>> list(fastnn.lstm_backward(y, None, None, cache))
     ['x', 'h0', 'c0', 'w_ih', 'w_hh']
     """
-    a, dtype = _operands(4, x=x, h0=h0, c0=c0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
-    return _lstm_forward(a, dtype, lengths, bool(reverse), need_grad)
+    a, dtype = _operands(4, {"x": x, "h0": h0, "c0": c0, "w_ih": w_ih, "w_hh": w_hh, "b_ih": b_ih, "b_hh": b_hh})
+    lengths, steps, batch, hidden = _prepare(a, lengths)
+    reverse, states = bool(reverse), _states(a["h0"], steps, reverse, steps + 1)
+    cells = _states(a["c0"], steps, reverse, steps + 1 if need_grad else 2)
+    gates = np.empty((steps, batch, 4 * hidden), states.dtype) if need_grad else None
+    bias = _bias(a["b_ih"], a["b_hh"])
+    _LSTM_FORWARD[states.dtype](states, cells, gates, a["x"], a["w_ih"], a["w_hh"], bias, lengths, reverse)
+    arrays = states, cells, gates
+    cache = _Cache("lstm_forward", a, arrays, dtype, None, lengths, reverse) if need_grad else None
+    return *_finish(states, steps, lengths, reverse, dtype), _last(cells, steps, reverse, dtype), cache
 
 
 @quiet
@@ -635,7 +625,11 @@ def lstm_backward(dy, dh_n, dc_n, cache):
     --------
     See `lstm_forward`.
     """
-    return _lstm_backward("lstm_forward", dy, {"dh_n": dh_n, "dc_n": dc_n}, cache)
+    a, arrays, dtype, _, lengths, reverse = _checked(cache, "lstm_forward")
+    gradients, bias = _room(np.zeros, a, 4, dh_n=dh_n, dc_n=dc_n)
+    arrays = _gradient(dy, a, lengths), *arrays, a["x"], a["w_ih"], a["w_hh"], lengths, reverse
+    _LSTM_BACKWARD[bias.dtype](*gradients.values(), bias, *arrays)
+    return _named(gradients, bias, bias.copy(), a, dtype)
 
 
 def lstm_stream(layers, batch_size=1, *, residual=False):
@@ -674,29 +668,14 @@ def lstm_stream(layers, batch_size=1, *, residual=False):
 
 
 # --- gru -------------------------------------------------------------------------------------------------------------
-def _gru_forward(a, dtype, lengths, reverse, need_grad, reset_after):
-    lengths, steps, batch, hidden = _prepare(a, lengths)
-    b_hh, b_hn = a["b_hh"], None
-    if reset_after and b_hh is not None:  # the bias of n is added within the reset gate
-        b_hh, b_hn = b_hh.copy(), b_hh[2 * hidden :]
-        b_hh[2 * hidden :] = 0
-    states = _states(a["h0"], steps, reverse, steps + 1)
-    gates, of_h = (np.empty((steps, batch, n * hidden), states.dtype) if need_grad else None for n in (3, 1))
-    bias = _bias(a["b_ih"], b_hh)
-    _GRU_FORWARD[states.dtype](
-        states, gates, of_h, a["x"], a["w_ih"], a["w_hh"], bias, b_hn, reset_after, lengths, reverse
-    )
-    cache = _Cache("gru_forward", a, (states, gates, of_h), lengths, reverse, reset_after, dtype) if need_grad else None
-    return *_finish(states, steps, lengths, reverse, dtype), cache
+def _gru_step(reset_after, x, h, w_ih, w_hh, b_ih, b_hh):
+    y, of_h, gates = np.empty(h.shape, h.dtype), np.empty(h.shape, h.dtype), np.empty((len(h), len(w_hh)), h.dtype)
+    _GRU_STEP[h.dtype](y, gates, of_h, x, h, w_ih, w_hh, b_ih, b_hh, reset_after)
+    return y, gates, of_h
 
 
-def _gru_backward(maker, dy, dfinal, cache):
-    a, arrays, lengths, reverse, reset_after, dtype = _checked(cache, maker)
-    gradients, bias, dy = _room(a, dy, dfinal, lengths, 3 + reset_after)
-    _GRU_BACKWARD[bias.dtype](
-        *gradients.values(), bias, dy, *arrays, a["x"], a["w_ih"], a["w_hh"], reset_after, lengths, reverse
-    )
-    rz, n = 2 * a["h0"].shape[1], 3 * a["h0"].shape[1]  # with the reset after the product b_hn has its own gradient
+def _gru_named(gradients, bias, a, dtype, reset_after):
+    rz, n = len(a["w_hh"]) // 3 * 2, len(a["w_hh"])  # with the reset after the product b_hn has its own gradient
     b_hh = np.concatenate([bias[:rz], bias[n:]]) if reset_after else bias.copy()
     return _named(gradients, bias[:n], b_hh, a, dtype)
 
@@ -746,19 +725,16 @@ def gru_step(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, reset_after=True):
     >>> fastnn.gru_step(x, h, w, w)  # both gates half open, n = 0
     array([[0.5]])
     """
-    try:
-        y, gates, of_h = np.empty(h.shape, h.dtype), np.empty((len(h), len(w_hh)), h.dtype), np.empty(h.shape, h.dtype)
-        _GRU_STEP[h.dtype](y, gates, of_h, x, h, w_ih, w_hh, b_ih, b_hh, reset_after)
-        return y
+    try:  # as in gru_step_forward, without a cache
+        return _gru_step(reset_after, x, h, w_ih, w_hh, b_ih, b_hh)[0]
     except _NOT_READY:
         return gru_step_forward(x, h, w_ih, w_hh, b_ih, b_hh, reset_after=reset_after)[0]
 
 
-@quiet
 def gru_step_forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, reset_after=True):
     """Return the state after one step as `gru_step` does, and a cache for `gru_step_backward`.
 
-    The cache refers to the arguments, which must not change until the backward pass.
+    The cache refers to the arguments and to the result, which must not change until the backward pass.
 
     Returns
     -------
@@ -772,15 +748,11 @@ def gru_step_forward(x, h, w_ih, w_hh, b_ih=None, b_hh=None, *, reset_after=True
     >>> fastnn.gru_step_backward(np.ones((1, 1)), cache)["h"]
     array([[0.5]])
     """
-    a, dtype = _operands(3, x=x, h=h, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
-    states = _states(a["h"], 1, False, 2)
-    gates, of_h = np.empty((1, len(a["h"]), len(a["w_hh"])), states.dtype), np.empty_like(a["h"][None])
-    _GRU_STEP[states.dtype](states[1], gates[0], of_h[0], *a.values(), reset_after)
-    cache = _Cache("gru_step_forward", _as_sequence(a), (states, gates, of_h), None, False, bool(reset_after), dtype)
-    return _last(states, 1, False, dtype), cache
+    reset_after = bool(reset_after)
+    (y, *arrays), a, dtype = _step(3, _gru_step, reset_after, x=x, h=h, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
+    return _as(y, dtype), _Cache("gru_step_forward", a, tuple(arrays), dtype, reset_after)
 
 
-@quiet
 def gru_step_backward(dh, cache):
     """Return the gradients of the arguments of `gru_step_forward`, by name.
 
@@ -800,7 +772,11 @@ def gru_step_backward(dh, cache):
     --------
     See `gru_step_forward`.
     """
-    return _as_step(_gru_backward("gru_step_forward", None, {"dh": dh}, cache))
+    a, arrays, dtype, reset_after, *_ = _checked(cache, "gru_step_forward")
+    gradients, bias = _room(np.empty, a, 3 + reset_after, dh=dh)
+    arrays += a["x"], a["h"], a["w_ih"], a["w_hh"]
+    _GRU_STEP_BACKWARD[bias.dtype](*gradients.values(), bias, *arrays, reset_after)
+    return _gru_named(gradients, bias, a, dtype, reset_after)
 
 
 @quiet
@@ -846,8 +822,21 @@ def gru_forward(
     >>> list(fastnn.gru_backward(y, None, cache))
     ['x', 'h0', 'w_ih', 'w_hh']
     """
-    a, dtype = _operands(3, x=x, h0=h0, w_ih=w_ih, w_hh=w_hh, b_ih=b_ih, b_hh=b_hh)
-    return _gru_forward(a, dtype, lengths, bool(reverse), need_grad, bool(reset_after))
+    a, dtype = _operands(3, {"x": x, "h0": h0, "w_ih": w_ih, "w_hh": w_hh, "b_ih": b_ih, "b_hh": b_hh})
+    lengths, steps, batch, hidden = _prepare(a, lengths)
+    reset_after, b_hh, b_hn = bool(reset_after), a["b_hh"], None
+    if reset_after and b_hh is not None:  # the bias of n is added within the reset gate
+        b_hh, b_hn = b_hh.copy(), b_hh[2 * hidden :]
+        b_hh[2 * hidden :] = 0
+    reverse, states = bool(reverse), _states(a["h0"], steps, reverse, steps + 1)
+    gates, of_h = (np.empty((steps, batch, n * hidden), states.dtype) if need_grad else None for n in (3, 1))
+    bias = _bias(a["b_ih"], b_hh)
+    _GRU_FORWARD[states.dtype](
+        states, gates, of_h, a["x"], a["w_ih"], a["w_hh"], bias, b_hn, reset_after, lengths, reverse
+    )
+    arrays = states, gates, of_h
+    cache = _Cache("gru_forward", a, arrays, dtype, reset_after, lengths, reverse) if need_grad else None
+    return *_finish(states, steps, lengths, reverse, dtype), cache
 
 
 @quiet
@@ -877,7 +866,11 @@ def gru_backward(dy, dh_n, cache):
     --------
     See `gru_forward`.
     """
-    return _gru_backward("gru_forward", dy, {"dh_n": dh_n}, cache)
+    a, arrays, dtype, reset_after, lengths, reverse = _checked(cache, "gru_forward")
+    gradients, bias = _room(np.zeros, a, 3 + reset_after, dh_n=dh_n)
+    arrays = _gradient(dy, a, lengths), *arrays, a["x"], a["w_ih"], a["w_hh"], reset_after, lengths, reverse
+    _GRU_BACKWARD[bias.dtype](*gradients.values(), bias, *arrays)
+    return _gru_named(gradients, bias, a, dtype, reset_after)
 
 
 def gru_stream(layers, batch_size=1, *, residual=False, reset_after=True):
