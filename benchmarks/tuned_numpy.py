@@ -970,6 +970,356 @@ def rnn_step_training(x, h, w_ih, w_hh, b_ih, b_hh, dy):
     return run
 
 
+def halves(like, *parts):
+    """Return vectors over gates: what scales them before tanh, after it, and what is then added.
+
+    Sigmoid is 0.5 + 0.5 * tanh(x / 2), so one call of tanh serves all gates; a part is 1 for tanh, 0.5 for sigmoid.
+    """
+    scale = np.repeat(np.array(parts, like.dtype), like.shape[1])
+    return scale, 1 - scale
+
+
+def cut(gates, parts):
+    """Return the parts of gates (..., parts * H) as views."""
+    size = gates.shape[-1] // parts
+    return [gates[..., k * size : (k + 1) * size] for k in range(parts)]
+
+
+def activate(gates, scale, shift):
+    np.tanh(gates, gates)
+    add(multiply(gates, scale, gates), shift, gates)
+
+
+def lstm_walk(x, h, c, w_ih, w_hh, b_ih, b_hh):
+    """Return a call that runs all steps, and the arrays that it writes: states, cells, their tanh, gates."""
+    (steps, batch), size = x.shape[:2], h.shape[1]
+    states, cells = (np.empty((steps + 1, batch, size), h.dtype) for _ in range(2))
+    gates, tanh_c = np.empty((steps, batch, 4 * size), h.dtype), np.empty((steps, batch, size), h.dtype)
+    scale, shift = halves(h, 0.5, 0.5, 1, 0.5)
+    from_x, from_h, bias = np.empty_like(w_ih.T, order="C"), np.empty_like(w_hh.T, order="C"), np.empty_like(b_ih)
+    add_on, product = np.empty_like(gates[0]), np.empty_like(h)
+    flat_x, flat_gates = x.reshape(-1, x.shape[2]), gates.reshape(-1, 4 * size)
+    each = [
+        (gates[t], *cut(gates[t], 4), states[t], states[t + 1], cells[t], cells[t + 1], tanh_c[t]) for t in range(steps)
+    ]
+
+    def run():
+        multiply(w_ih.T, scale, from_x)
+        multiply(w_hh.T, scale, from_h)
+        multiply(add(b_ih, b_hh, bias), scale, bias)
+        copyto(states[0], h)
+        copyto(cells[0], c)
+        add(np.dot(flat_x, from_x, flat_gates), bias, flat_gates)
+        for g, i, f, u, o, before, after, c_before, c_after, y in each:
+            activate(add(g, np.dot(before, from_h, add_on), g), scale, shift)
+            add(multiply(f, c_before, c_after), multiply(i, u, product), c_after)
+            multiply(o, np.tanh(c_after, y), after)
+        return states[1:], after, c_after
+
+    return run, (states, cells, tanh_c, gates)
+
+
+def lstm_forward(x, h, c, w_ih, w_hh, b_ih, b_hh, dy):
+    return lstm_walk(x, h, c, w_ih, w_hh, b_ih, b_hh)[0]
+
+
+def lstm_slopes(i, f, g, o, tanh_c, c_before, out, one):
+    """Return a call that writes what dc is multiplied by for di, df, dg, and dh for do; and dh for dc."""
+    of_c, (di, df, dg, do) = np.empty_like(tanh_c), cut(out, 4)
+
+    def run():
+        multiply(multiply(i, subtract(one, i, di), di), g, di)
+        multiply(multiply(f, subtract(one, f, df), df), c_before, df)
+        multiply(subtract(one, square(g, dg), dg), i, dg)
+        multiply(multiply(o, subtract(one, o, do), do), tanh_c, do)
+        multiply(subtract(one, square(tanh_c, of_c), of_c), o, of_c)
+
+    return run, of_c
+
+
+def lstm_training(x, h, c, w_ih, w_hh, b_ih, b_hh, dy):
+    """Back through time with the slopes of all steps at once; the weights' gradients are one product each."""
+    walk, (states, cells, tanh_c, gates) = lstm_walk(x, h, c, w_ih, w_hh, b_ih, b_hh)
+    (one,), size, d = constants(x, 1), h.shape[1], np.empty_like(gates)
+    slopes, of_c = lstm_slopes(*cut(gates, 4), tanh_c, cells[:-1], d, one)
+    gradients = {key: np.empty_like(v) for key, v in (("x", x), ("w_ih", w_ih), ("w_hh", w_hh), ("b_ih", b_ih))}
+    dh, dc, product, ones = np.empty_like(h), np.empty_like(h), np.empty_like(h), np.ones(len(x) * len(h), x.dtype)
+    gradients |= {"h0": dh, "c0": dc, "b_hh": gradients["b_ih"]}
+    flat_x, flat_dx, flat_d, before = (a.reshape(-1, a.shape[2]) for a in (x, gradients["x"], d, states[:-1]))
+    each = [
+        (dy[t], of_c[t], d[t], d[t][:, : 3 * size].reshape(len(h), 3, size), d[t][:, 3 * size :], cut(gates[t], 4)[1])
+        for t in reversed(range(len(x)))
+    ]
+    over_gates = dc[:, None]
+
+    def run():
+        walk()
+        slopes()
+        dh.fill(0)
+        dc.fill(0)
+        for dy_t, of_c_t, d_t, difg, do, f in each:
+            add(dh, dy_t, dh)
+            add(dc, multiply(dh, of_c_t, product), dc)
+            multiply(difg, over_gates, difg)
+            multiply(do, dh, do)
+            multiply(dc, f, dc)
+            np.dot(d_t, w_hh, dh)
+        np.dot(flat_d, w_ih, flat_dx)
+        np.dot(flat_d.T, flat_x, gradients["w_ih"])
+        np.dot(flat_d.T, before, gradients["w_hh"])
+        np.dot(ones, flat_d, gradients["b_ih"])
+        return states[1:], gradients
+
+    return run
+
+
+def lstm_one(x, h, c, w_ih, w_hh, b_ih, b_hh):
+    """Return a call that makes one step, and the arrays that it writes."""
+    gates, add_on = np.empty((2, len(h), len(w_hh)), h.dtype)
+    y, c_new, tanh_c, product = np.empty((4, *h.shape), h.dtype)
+    (scale, shift), (i, f, g, o), from_x, from_h = halves(h, 0.5, 0.5, 1, 0.5), cut(gates, 4), w_ih.T, w_hh.T
+
+    def run():
+        add(np.dot(x, from_x, gates), b_ih, gates)
+        add(add(gates, np.dot(h, from_h, add_on), gates), b_hh, gates)
+        activate(multiply(gates, scale, gates), scale, shift)
+        add(multiply(f, c, c_new), multiply(i, g, product), c_new)
+        return multiply(o, np.tanh(c_new, tanh_c), y), c_new
+
+    return run, (gates, tanh_c)
+
+
+def lstm_step(x, h, c, w_ih, w_hh, b_ih, b_hh, dy):
+    return lstm_one(x, h, c, w_ih, w_hh, b_ih, b_hh)[0]
+
+
+def lstm_step_training(x, h, c, w_ih, w_hh, b_ih, b_hh, dy):
+    step, (gates, tanh_c) = lstm_one(x, h, c, w_ih, w_hh, b_ih, b_hh)
+    (one,), d, dc, (_, f, _, _) = constants(x, 1), np.empty_like(gates), np.empty_like(h), cut(gates, 4)
+    slopes, of_c = lstm_slopes(*cut(gates, 4), tanh_c, c, d, one)
+    named = (("x", x), ("h", h), ("w_ih", w_ih), ("w_hh", w_hh), ("b_ih", b_ih))
+    gradients, ones, d_t = {key: np.empty_like(v) for key, v in named}, np.ones(len(x), x.dtype), d.T
+    gradients |= {"c": dc, "b_hh": gradients["b_ih"]}
+    parts = [(part, dc) for part in cut(d, 4)[:3]] + [(cut(d, 4)[3], dy)]
+
+    def run():
+        y, _ = step()
+        slopes()
+        multiply(dy, of_c, dc)
+        for part, by in parts:
+            multiply(part, by, part)
+        multiply(dc, f, dc)
+        np.dot(d, w_ih, gradients["x"])
+        np.dot(d, w_hh, gradients["h"])
+        np.dot(d_t, x, gradients["w_ih"])
+        np.dot(d_t, h, gradients["w_hh"])
+        np.dot(ones, d, gradients["b_ih"])
+        return y, gradients
+
+    return run
+
+
+def gru_walk(x, h, w_ih, w_hh, b_ih, b_hh):
+    """Return a call that runs all steps, and the arrays that it writes: states, gates, what r multiplies."""
+    (steps, batch), size = x.shape[:2], h.shape[1]
+    states, of_h = np.empty((steps + 1, batch, size), h.dtype), np.empty((steps, batch, size), h.dtype)
+    gates, bias = np.empty((steps, batch, 3 * size), h.dtype), np.empty_like(b_ih)
+    scale, _ = halves(h, 0.5, 0.5, 1)
+    (half,), rz_part, b_hn = constants(x, 0.5), slice(2 * size), b_hh[2 * size :]
+    from_x, from_h = np.empty_like(w_ih.T, order="C"), np.empty_like(w_hh.T, order="C")
+    product = np.empty_like(gates[0])
+    rz_product, n_product = product[:, rz_part], product[:, 2 * size :]
+    flat_x, flat_gates = x.reshape(-1, x.shape[2]), gates.reshape(-1, 3 * size)
+    each = [(gates[t][:, rz_part], *cut(gates[t], 3), states[t], states[t + 1], of_h[t]) for t in range(steps)]
+
+    def run():
+        multiply(w_ih.T, scale, from_x)
+        multiply(w_hh.T, scale, from_h)
+        copyto(bias, b_ih)
+        add(bias[rz_part], b_hh[rz_part], bias[rz_part])
+        multiply(bias, scale, bias)
+        copyto(states[0], h)
+        add(np.dot(flat_x, from_x, flat_gates), bias, flat_gates)
+        for rz, r, z, n, before, after, m in each:
+            np.dot(before, from_h, product)
+            np.tanh(add(rz, rz_product, rz), rz)
+            add(multiply(rz, half, rz), half, rz)
+            multiply(r, add(n_product, b_hn, m), after)
+            np.tanh(add(n, after, n), n)
+            add(n, multiply(z, subtract(before, n, after), after), after)
+        return states[1:], after
+
+    return run, (states, gates, of_h)
+
+
+def gru_forward(x, h, w_ih, w_hh, b_ih, b_hh, dy):
+    return gru_walk(x, h, w_ih, w_hh, b_ih, b_hh)[0]
+
+
+def gru_slopes(r, z, n, m, before, out, one):
+    """Return a call that writes what dh is multiplied by for dr, dz, what r multiplies, and dn, side by side."""
+    (dr, dz, dm, dn), rest = cut(out, 4), np.empty_like(m)
+
+    def run():
+        multiply(subtract(one, square(n, dn), dn), subtract(one, z, dm), dn)
+        multiply(multiply(z, dm, dz), subtract(before, n, dm), dz)
+        multiply(dn, r, dm)
+        multiply(multiply(dm, m, dr), subtract(one, r, rest), dr)
+
+    return run
+
+
+def gru_gradients(x, h, before, d, w_ih, w_hh, b_ih, b_hh):
+    """Return the gradients, and a call that writes them but for that of the state, from d: dr, dz, dm, dn."""
+    gradients = {key: np.empty_like(v) for key, v in (("x", x), ("w_ih", w_ih), ("w_hh", w_hh))}
+    gradients |= {"b_ih": np.empty_like(b_ih), "b_hh": np.empty_like(b_hh)}
+    size, ones, total = h.shape[1], np.ones(len(d), d.dtype), np.empty(d.shape[1], d.dtype)
+    d_rz, d_h, d_n, rz, n = d[:, : 2 * size], d[:, : 3 * size], d[:, 3 * size :], slice(2 * size), slice(2 * size, None)
+    flat_x, flat_dx = x.reshape(-1, x.shape[-1]), gradients["x"].reshape(-1, x.shape[-1])
+    dx_n = np.empty_like(flat_dx)
+
+    def run():
+        add(np.dot(d_rz, w_ih[rz], flat_dx), np.dot(d_n, w_ih[n], dx_n), flat_dx)
+        np.dot(d_rz.T, flat_x, gradients["w_ih"][rz])
+        np.dot(d_n.T, flat_x, gradients["w_ih"][n])
+        np.dot(d_h.T, before, gradients["w_hh"])
+        np.dot(ones, d, total)
+        gradients["b_hh"][:] = total[: 3 * size]
+        gradients["b_ih"][rz], gradients["b_ih"][n] = total[rz], total[3 * size :]
+
+    return gradients, run
+
+
+def gru_training(x, h, w_ih, w_hh, b_ih, b_hh, dy):
+    walk, (states, gates, of_h) = gru_walk(x, h, w_ih, w_hh, b_ih, b_hh)
+    (one,), size, (steps, batch) = constants(x, 1), h.shape[1], x.shape[:2]
+    d, dh, product = np.empty((steps, batch, 4 * size), x.dtype), np.empty_like(h), np.empty_like(h)
+    slopes = gru_slopes(*cut(gates, 3), of_h, states[:-1], d, one)
+    before = states[:-1].reshape(-1, size)
+    gradients, weights = gru_gradients(x, h, before, d.reshape(-1, 4 * size), w_ih, w_hh, b_ih, b_hh)
+    gradients["h0"] = dh
+    each = [
+        (dy[t], d[t].reshape(batch, 4, size), d[t][:, : 3 * size], cut(gates[t], 3)[1]) for t in reversed(range(steps))
+    ]
+    over_gates = dh[:, None]
+
+    def run():
+        walk()
+        slopes()
+        dh.fill(0)
+        for dy_t, d_t, d_h, z in each:
+            add(dh, dy_t, dh)
+            multiply(d_t, over_gates, d_t)
+            add(multiply(dh, z, dh), np.dot(d_h, w_hh, product), dh)
+        weights()
+        return states[1:], gradients
+
+    return run
+
+
+def gru_one(x, h, w_ih, w_hh, b_ih, b_hh):
+    """Return a call that makes one step, and the arrays that it writes."""
+    gates, product = np.empty((2, len(h), len(w_hh)), h.dtype)
+    (y, m), size, from_x, from_h = np.empty((2, *h.shape), h.dtype), h.shape[1], w_ih.T, w_hh.T
+    (half,), (r, z, n), rz, of_h = constants(x, 0.5), cut(gates, 3), gates[:, : 2 * size], product[:, 2 * size :]
+    rz_product = product[:, : 2 * size]
+
+    def run():
+        add(np.dot(x, from_x, gates), b_ih, gates)
+        add(np.dot(h, from_h, product), b_hh, product)
+        np.tanh(multiply(add(rz, rz_product, rz), half, rz), rz)
+        add(multiply(rz, half, rz), half, rz)
+        copyto(m, of_h)
+        np.tanh(add(n, multiply(r, m, y), n), n)
+        return add(n, multiply(z, subtract(h, n, y), y), y)
+
+    return run, (gates, m)
+
+
+def gru_step(x, h, w_ih, w_hh, b_ih, b_hh, dy):
+    return gru_one(x, h, w_ih, w_hh, b_ih, b_hh)[0]
+
+
+def gru_step_training(x, h, w_ih, w_hh, b_ih, b_hh, dy):
+    step, (gates, m) = gru_one(x, h, w_ih, w_hh, b_ih, b_hh)
+    (one,), size, d = constants(x, 1), h.shape[1], np.empty((len(h), 4 * h.shape[1]), h.dtype)
+    slopes, (_, z, _) = gru_slopes(*cut(gates, 3), m, h, d, one), cut(gates, 3)
+    gradients, weights = gru_gradients(x, h, h, d, w_ih, w_hh, b_ih, b_hh)
+    gradients["h"] = dh = np.empty_like(h)
+    product, over_gates, by_gate, d_h = np.empty_like(h), dy[:, None], d.reshape(len(h), 4, size), d[:, : 3 * size]
+
+    def run():
+        y = step()
+        slopes()
+        multiply(by_gate, over_gates, by_gate)
+        add(multiply(dy, z, dh), np.dot(d_h, w_hh, product), dh)
+        weights()
+        return y, gradients
+
+    return run
+
+
+# Streams: the weights of x and h side by side, laid out once; the state stays in the array that is multiplied.
+
+
+def beside(x, h, w_ih, w_hh):
+    """Return room for (x, h), its two parts, and the weights that multiply it."""
+    both = np.zeros((len(x), x.shape[1] + h.shape[1]), x.dtype)
+    weights = np.ascontiguousarray(np.concatenate([w_ih, w_hh], axis=1).T)
+    return both, both[:, : x.shape[1]], both[:, x.shape[1] :], weights
+
+
+def rnn_stream(x, h, w_ih, w_hh, b_ih, b_hh, dy):
+    (both, of_x, of_h, weights), bias, y = beside(x, h, w_ih, w_hh), b_ih + b_hh, np.empty_like(h)
+
+    def run():
+        copyto(of_x, x)
+        np.tanh(add(np.dot(both, weights, y), bias, y), y)
+        copyto(of_h, y)
+        return y
+
+    return run
+
+
+def lstm_stream(x, h, c, w_ih, w_hh, b_ih, b_hh, dy):
+    scale, shift = halves(h, 0.5, 0.5, 1, 0.5)
+    (both, of_x, of_h, weights), bias, cell = beside(x, h, w_ih, w_hh), (b_ih + b_hh) * scale, np.zeros_like(h)
+    weights *= scale
+    gates, y, product = np.empty((len(h), len(w_hh)), h.dtype), np.empty_like(h), np.empty_like(h)
+    i, f, g, o = cut(gates, 4)
+
+    def run():
+        copyto(of_x, x)
+        activate(add(np.dot(both, weights, gates), bias, gates), scale, shift)
+        add(multiply(f, cell, cell), multiply(i, g, product), cell)
+        copyto(of_h, multiply(o, np.tanh(cell, y), y))
+        return y
+
+    return run
+
+
+def gru_stream(x, h, w_ih, w_hh, b_ih, b_hh, dy):
+    """The gates r and z from x and h side by side, n from each."""
+    (both, of_x, of_h, weights), size, (half,) = beside(x, h, w_ih, w_hh), h.shape[1], constants(x, 0.5)
+    weights, bias = weights[:, : 2 * size] * half, (b_ih + b_hh)[: 2 * size] * half
+    from_x, from_h = (np.ascontiguousarray(w[2 * size :].T) for w in (w_ih, w_hh))
+    b_in, b_hn, state, n = b_ih[2 * size :], b_hh[2 * size :], np.zeros_like(h), np.empty_like(h)
+    rz, m = np.empty((len(h), 2 * size), h.dtype), np.empty_like(h)
+    r, z = cut(rz, 2)
+
+    def run():
+        copyto(of_x, x)
+        np.tanh(add(np.dot(both, weights, rz), bias, rz), rz)
+        add(multiply(rz, half, rz), half, rz)
+        multiply(r, add(np.dot(state, from_h, m), b_hn, m), m)
+        np.tanh(add(add(np.dot(x, from_x, n), b_in, n), m, n), n)
+        add(n, multiply(z, subtract(state, n, state), state), state)
+        copyto(of_h, state)
+        return state
+
+    return run
+
+
 # --- attention: products of whole batches, one a sequence, which BLAS does as the arrays lie ---
 
 
