@@ -205,16 +205,28 @@ static void F(matmul)(void *out, const void *init, const void *a, const void *b,
     }
 }
 
+/* v with every two neighbouring groups of `size` lanes exchanged */
+FNN_INLINE F(vector) F(swapped)(F(vector) v, int size)
+{
+#ifdef __clang__
+    F(vector) z;
+    for (int i = 0; i < F(lanes); i++) z[i] = v[i ^ size];
+    return z;
+#else
+    F(integers) order;
+#pragma GCC unroll 16
+    for (int i = 0; i < F(lanes); i++) order[i] = i ^ size;
+    return __builtin_shuffle(v, order);
+#endif
+}
+
 /* The sum of the lanes, in halves. */
 FNN_INLINE REAL F(lane_sum)(F(vector) v)
 {
-    REAL lane[F(lanes)];
-    memcpy(lane, &v, sizeof v);
-#pragma GCC unroll 8
-    for (int half = F(lanes) / 2; half; half /= 2)
-#pragma GCC unroll 8
-        for (int i = 0; i < half; i++) lane[i] += lane[i + half];
-    return lane[0];
+    if (F(lanes) > 8) v += F(swapped)(v, 8);
+    if (F(lanes) > 4) v += F(swapped)(v, 4);
+    if (F(lanes) > 2) v += F(swapped)(v, 2);
+    return v[0] + v[1];
 }
 
 /* The first `n` of the numbers at p, fewer than a vector; what follows is 0, and only read where `readable`. */
