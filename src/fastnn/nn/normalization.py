@@ -95,6 +95,10 @@ class LayerNorm(_ByRow):
     def config(self):
         return super().config() | {"bias": self.bias is not None or not self.elementwise_affine}
 
+    @classmethod
+    def _sizes(cls, shapes):
+        return {"normalized_shape": shapes["weight"], "bias": "bias" in shapes}
+
     def vjp(self, x, *, training=True):
         given, rows = self._rows(x)
         y, cache = F.layer_norm(rows, *_values(self.weight, self.bias), eps=self.eps)
@@ -135,6 +139,10 @@ class RMSNorm(_ByRow):
         self.elementwise_affine, dtype = elementwise_affine, real_dtype(dtype)
         self.weight = Parameter(np.ones(self.normalized_shape, dtype)) if elementwise_affine else None
 
+    @classmethod
+    def _sizes(cls, shapes):
+        return {"normalized_shape": shapes["weight"]}
+
     def vjp(self, x, *, training=True):
         given, rows = self._rows(x)
         y, cache = F.rms_norm(rows, *_values(self.weight), eps=self.eps)
@@ -165,6 +173,12 @@ class _ByChannel(Module):
         self.running_mean = Buffer(zeros) if track_running_stats else None
         self.running_var = Buffer(ones) if track_running_stats else None
         self.num_batches_tracked = Buffer(np.int64(0)) if track_running_stats else None
+
+    @classmethod
+    def _sizes(cls, shapes):
+        affine, tracked = "weight" in shapes, "running_mean" in shapes
+        (features,) = shapes["weight" if affine or not tracked else "running_mean"]
+        return {"num_features": features, "affine": affine, "track_running_stats": tracked}
 
     def vjp(self, x, *, training=True):
         own = self.weight or self.running_mean
