@@ -2,11 +2,12 @@
 #include "vmath.h"
 #include "activations.h"
 FNN_ACTIVATIONS(KERNELS)
+#include "gemm.h"
 #include "losses.h"
 #include "updates.h"
-#include "gemm.h"
 #include "recurrent.h"
 #include "embedding.h"
+#include "regularization.h"
 #include "vectors.h"
 #include "normalization.h"
 #include "convolution.h"

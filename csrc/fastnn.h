@@ -149,6 +149,7 @@ typedef struct {
                    ptrdiff_t column);
     void (*matvec)(void *out, const void *w, const void *a, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t w_row);
     fnn_cell *cells[FNN_N_CELLS];
+    void (*mask_scale)(void *out, const void *in, const uint8_t *mask, double scale, ptrdiff_t n);
     /* embedding.h: out += in; the sum or mean of `count` rows of a table, `skip` and NULL weights aside; factor * in */
     void (*accumulate)(void *out, const void *in, ptrdiff_t n);
     void (*bag)(void *out, const void *table, const int64_t *index, const void *weight, int64_t skip, int mean,
@@ -197,6 +198,7 @@ typedef struct {
 typedef struct {
     const char *isa;
     fnn_real f32, f64;
+    int (*compare_bits)(uint8_t *mask, const uint16_t *bits, uint16_t least, ptrdiff_t n);
     void (*from_half)(float *out, const uint16_t *in, ptrdiff_t n);
     void (*to_half)(uint16_t *out, const float *in, ptrdiff_t n);
     /* embedding.h, for rows of whatever dtype: out = the rows of a table that the indices name, of `size` bytes and

@@ -128,8 +128,26 @@ FNN_INLINE F(vector) F(zip)(F(vector) a, F(vector) b, int start)
 #endif
 }
 
-/* out (columns, rows) = in (rows, columns) turned over: squares of lanes x lanes by log2(lanes) perfect shuffles of
-   their rows, the rest one by one. */
+/* The first `rows` rows of a square of lanes x lanes turned over, by log2(lanes) perfect shuffles of its rows */
+FNN_INLINE void F(turn_square)(REAL *out, const REAL *in, ptrdiff_t out_row, ptrdiff_t in_row, ptrdiff_t rows)
+{
+    F(vector) square[2][F(lanes)];
+#pragma GCC unroll 16
+    for (int r = 0; r < F(lanes); r++) square[0][r] = *(const F(vector) *)(in + r * in_row);
+    int from = 0;
+#pragma GCC unroll 4
+    for (int stage = 1; stage < F(lanes); stage *= 2, from = !from)
+#pragma GCC unroll 8
+        for (int r = 0; r < F(lanes) / 2; r++) {
+            square[!from][2 * r] = F(zip)(square[from][r], square[from][r + F(lanes) / 2], 0);
+            square[!from][2 * r + 1] = F(zip)(square[from][r], square[from][r + F(lanes) / 2], F(lanes) / 2);
+        }
+#pragma GCC unroll 16
+    for (int r = 0; r < F(lanes); r++)
+        if (r < rows) *(F(vector) *)(out + r * out_row) = square[from][r];
+}
+
+/* out (columns, rows) = in (rows, columns) turned over: whole squares, and the rest one by one. */
 static void F(transpose)(void *out_, const void *in_, ptrdiff_t rows, ptrdiff_t columns, ptrdiff_t out_row,
                          ptrdiff_t in_row)
 {
@@ -137,21 +155,8 @@ static void F(transpose)(void *out_, const void *in_, ptrdiff_t rows, ptrdiff_t 
     const REAL *const in = in_;
     const ptrdiff_t whole_rows = rows / F(lanes) * F(lanes), whole_columns = columns / F(lanes) * F(lanes);
     for (ptrdiff_t j = 0; j < whole_columns; j += F(lanes))
-        for (ptrdiff_t i = 0; i < whole_rows; i += F(lanes)) {
-            F(vector) square[2][F(lanes)];
-#pragma GCC unroll 16
-            for (int r = 0; r < F(lanes); r++) square[0][r] = *(const F(vector) *)(in + (i + r) * in_row + j);
-            int from = 0;
-#pragma GCC unroll 4
-            for (int stage = 1; stage < F(lanes); stage *= 2, from = !from)
-#pragma GCC unroll 8
-                for (int r = 0; r < F(lanes) / 2; r++) {
-                    square[!from][2 * r] = F(zip)(square[from][r], square[from][r + F(lanes) / 2], 0);
-                    square[!from][2 * r + 1] = F(zip)(square[from][r], square[from][r + F(lanes) / 2], F(lanes) / 2);
-                }
-#pragma GCC unroll 16
-            for (int r = 0; r < F(lanes); r++) *(F(vector) *)(out + (j + r) * out_row + i) = square[from][r];
-        }
+        for (ptrdiff_t i = 0; i < whole_rows; i += F(lanes))
+            F(turn_square)(out + j * out_row + i, in + i * in_row + j, out_row, in_row, F(lanes));
     for (ptrdiff_t i = 0; i < rows; i++)
         for (ptrdiff_t j = i < whole_rows ? whole_columns : 0; j < columns; j++) out[j * out_row + i] = in[i * in_row + j];
 }

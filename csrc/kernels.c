@@ -95,6 +95,7 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .matmul = matmul_##sfx,                                 \
         .matvec = matvec_##sfx,                                 \
         .cells = {FNN_CELLS(CELLS_##sfx)},                      \
+        .mask_scale = mask_scale_##sfx,                         \
         .accumulate = accumulate_##sfx,                         \
         .bag = bag_##sfx,                                       \
         .scaled = scaled_##sfx,                                 \
@@ -124,6 +125,7 @@ const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {
     .isa = STR(FNN_ISA),
     .f32 = TABLE(f32),
     .f64 = TABLE(f64),
+    .compare_bits = compare_bits,
     .from_half = from_half_n,
     .to_half = to_half_n,
     .gather = gather,

@@ -4,23 +4,35 @@
       LANES at a time and transposed: a lane is a row, a block one class of each, and there is nothing to fold. Which
       way a row goes depends on n alone.
    b) Passes are functions that are not inlined: the compiler vectorises them whole, once. Long rows are given to them
-      in segments, because sums of sums round off less. */
+      in segments, because sums of sums round off less.
+   c) A pass reads its blocks where they lie, and the padded one in its turn: of its own it would take as long as ten.
+   d) Rows of a thousand classes go through each pass several after another: one has nothing to do while a maximum or
+      a sum is folded. */
 #define LANES 32
 #define SHORT 64   /* the longest row that is transposed */
 #define SEGMENT 64 /* blocks in a segment */
+#define GROUP 8    /* long rows that go through a pass one after another, */
+#define GROUP_OF 8192 /* if they have not more numbers than these */
 #define EACH(l) SIMD for (int l = 0; l < LANES; l++)
-#define BLOCKS(i, count) for (ptrdiff_t i = 0; i < (count) * LANES; i += LANES)
+#define EACH_VECTOR(v) _Pragma("GCC unroll 16") for (int v = 0; v < LANES / F(lanes); v++)
 #define PASS static __attribute__((noinline))
 #define LANE_ARRAY(name) REAL name[LANES] __attribute__((aligned(64)))
 #define PANEL(name) REAL name[SHORT * LANES] __attribute__((aligned(64)))
 #define LARGEST (FNN_IS_DOUBLE ? DBL_MAX : FLT_MAX)
 
-/* e^x for x <= 88.37 (float64: 709.4), and 0 where that would be subnormal: power_of_2 is 0 for the least n */
+/* e^x for x <= 88.37 (float64: 709.4), and 0 where that would be subnormal: power_of_2 is 0 for the least n. One power
+   of r less than elsewhere, for speed: the rounding of x - max costs as much. */
 FNN_INLINE REAL F(exp_flush)(REAL x)
 {
     const REAL least = C(FNN_IS_DOUBLE ? -709.1 : -88.03), z = x < least ? least : x;
     const REAL t = F(exponent)(-z, 0), r = F(remainder)(-z, t, 0);
-    return (C(1) + (r + r * r * F(exp_rest)(r))) * F(power_of_2)(F(bits)(t));
+#if FNN_IS_DOUBLE
+    const double p = 1 + (r + r * r * exp_rest_f64(r));
+#else /* to 2^-23.2 */
+    static const float c[] = {1, 1, 0.499992311f, 0.166671142f, 0.0418902114f, 0.00831251405f};
+    const float p = polynomial_f32(r, c, 5);
+#endif
+    return p * F(power_of_2)(F(bits)(t));
 }
 
 /* log(x): with x = 2^n (1 + e), 1 + e between the roots of 1/2 and 2, n log(2) + log(1 + e) */
@@ -36,6 +48,9 @@ FNN_INLINE REAL F(log)(REAL x)
     const REAL y = of_2 + F(log_quotient)(C(2) * e / (C(2) + e));
     return x > LARGEST ? x : x > C(0) ? y : x == C(0) ? -C(INFINITY) : C(NAN);
 }
+
+/* How many rows a pass takes: a short one, or LANES of them, counts as one. */
+FNN_INLINE int F(group)(ptrdiff_t n) { return n <= SHORT || n > GROUP_OF / 2 ? 1 : n < GROUP_OF / GROUP ? GROUP : (int)(GROUP_OF / n); }
 
 FNN_INLINE REAL F(greater)(REAL a, REAL b) { return a > b ? a : b; } /* b where a is NaN */
 FNN_INLINE REAL F(plus)(REAL a, REAL b) { return a + b; }
@@ -55,21 +70,35 @@ FOLD(fold_sum, plus)
 
 /* --- rows as blocks ------------------------------------------------------------------------------------------- */
 typedef struct {
-    REAL *at, *rest;               /* the whole blocks, one after another, and the padded one */
-    ptrdiff_t whole, count, every; /* every: a mask for the offset of a block, 0 if one block stands for all */
+    REAL *at, *rest;        /* the whole blocks, one after another, and the padded one, or one that stands for all */
+    ptrdiff_t whole, count; /* how many are whole, and how many there are */
 } F(blocks);
 
+FNN_INLINE REAL *F(block)(const F(blocks) *x, ptrdiff_t i) { return i < x->whole ? x->at + i * LANES : x->rest; }
+
+/* Part of a row: blocks `start` to `end` */
+typedef struct {
+    ptrdiff_t start, end;
+} F(segment);
+
+#define EACH_SEGMENT(part, count)                                                                     \
+    for (F(segment) part = {0, 0}; part.end = (count) - part.start < SEGMENT ? (count) : part.start + SEGMENT, \
+                   part.start < (count);                                                              \
+         part.start = part.end)
+#define EACH_BLOCK(i, part) for (ptrdiff_t i = (part).start; i < (part).end; i++)
+
 /* One block for all: of zeros, or to write what nobody reads */
-FNN_INLINE F(blocks) F(same)(REAL *block) { return (F(blocks)){block, block, 0, 0, 0}; }
+FNN_INLINE F(blocks) F(same)(REAL *block) { return (F(blocks)){block, block, 0, 0}; }
 
 /* A long row where it lies, or short ones in `space`, to be filled */
 FNN_INLINE F(blocks) F(room)(REAL *x, ptrdiff_t n, REAL *space)
 {
-    if (n > SHORT) return (F(blocks)){x, space, n / LANES, (n + LANES - 1) / LANES, -1};
-    return (F(blocks)){space, space, n, n, -1};
+    if (n > SHORT) return (F(blocks)){x, space, n / LANES, (n + LANES - 1) / LANES};
+    return (F(blocks)){space, space, n, n};
 }
 
-/* The same with what x holds, rows `step` apart: the rest of a long row is padded, lanes without a row hold zeros. */
+/* The same with what x holds, rows `step` apart: the rest of a long row is padded, lanes without a row hold zeros.
+   Short rows are turned over square by square; as these reach beyond a row's end, it is done in memory of our own. */
 PASS F(blocks) F(read_rows)(const REAL *x, ptrdiff_t step, ptrdiff_t rows, ptrdiff_t n, REAL padding, REAL *space)
 {
     const F(blocks) to = F(room)((REAL *)x, n, space);
@@ -77,31 +106,30 @@ PASS F(blocks) F(read_rows)(const REAL *x, ptrdiff_t step, ptrdiff_t rows, ptrdi
         EACH(l) space[l] = padding;
         memcpy(space, x + to.whole * LANES, (size_t)(n - to.whole * LANES) * sizeof(REAL));
     } else {
-        if (rows < LANES) memset(space, 0, (size_t)(n * LANES) * sizeof(REAL));
-        for (ptrdiff_t r = 0; r < rows; r++)
-            for (ptrdiff_t k = 0; k < n; k++) space[k * LANES + r] = x[r * step + k];
+        REAL own[SHORT * LANES + LANES];
+        const size_t held = (size_t)(step ? rows * n : n) * sizeof(REAL);
+        memcpy(own, x, held);
+        if (step && rows < LANES) memset((char *)own + held, 0, (size_t)((LANES - rows) * n) * sizeof(REAL));
+        for (ptrdiff_t j = 0; j < n; j += F(lanes))
+            for (ptrdiff_t r = 0; r < LANES; r += F(lanes))
+                F(turn_square)(space + j * LANES + r, own + r * step + j, LANES, step, n - j);
     }
     return to;
 }
 
+/* Squares reach beyond a row's end here too: into rows, or columns, that are written later. */
 PASS void F(write_rows)(REAL *y, ptrdiff_t rows, ptrdiff_t n, F(blocks) from)
 {
     if (n > SHORT) {
         memcpy(y + from.whole * LANES, from.rest, (size_t)(n - from.whole * LANES) * sizeof(REAL));
     } else {
-        for (ptrdiff_t r = 0; r < rows; r++)
-            for (ptrdiff_t k = 0; k < n; k++) y[r * n + k] = from.at[k * LANES + r];
+        REAL own[SHORT * LANES + LANES];
+        for (ptrdiff_t r = 0; r < LANES; r += F(lanes))
+            for (ptrdiff_t j = (n - 1) / F(lanes) * F(lanes); j >= 0; j -= F(lanes))
+                F(turn_square)(own + r * n + j, from.at + j * LANES + r, n, LANES, F(lanes));
+        memcpy(y, own, (size_t)(rows * n) * sizeof(REAL));
     }
 }
-
-/* Segments: of whole blocks, and the padded one. */
-FNN_INLINE ptrdiff_t F(segment_end)(F(blocks) x, ptrdiff_t start)
-{
-    return start == x.whole ? x.count : x.whole - start < SEGMENT ? x.whole : start + SEGMENT;
-}
-FNN_INLINE REAL *F(segment)(F(blocks) x, ptrdiff_t start) { return start < x.whole ? x.at + start * LANES : x.rest; }
-#define EACH_SEGMENT(start, x) \
-    for (ptrdiff_t start = 0, end = F(segment_end)(x, 0); start < x.count; start = end, end = F(segment_end)(x, start))
 
 /* --- measuring a row -------------------------------------------------------------------------------------------
    m = max(x) without NaN, finite where all are -inf, so that d = x - m is -inf there; s = sum(e) with e = exp(d);
@@ -121,164 +149,215 @@ typedef struct {
 
 FNN_INLINE REAL F(term)(REAL b, REAL d) { return b == C(0) ? C(0) : b * d; }
 
-PASS void F(pass_max)(REAL *m, const REAL *x, ptrdiff_t count)
+PASS void F(pass_max)(REAL *m, const F(blocks) *x, F(segment) part)
 {
-    LANE_ARRAY(part);
-    EACH(l) part[l] = m[l];
-    BLOCKS(i, count) EACH(l) part[l] = F(greater)(x[i + l], part[l]);
-    EACH(l) m[l] = part[l];
+    LANE_ARRAY(most);
+    EACH(l) most[l] = m[l];
+    EACH_BLOCK(i, part) {
+        const REAL *const at = F(block)(x, i);
+        EACH(l) most[l] = F(greater)(at[l], most[l]);
+    }
+    EACH(l) m[l] = most[l];
 }
 
-PASS void F(pass_exp)(F(totals) *of, REAL *e, ptrdiff_t every, const REAL *x, ptrdiff_t ahead, ptrdiff_t count)
+PASS void F(pass_exp)(F(totals) *of, const F(blocks) *e, const F(blocks) *x, ptrdiff_t ahead, F(segment) part)
 {
     LANE_ARRAY(m);
     LANE_ARRAY(s) = {0};
     EACH(l) m[l] = of->m[l];
-    BLOCKS(i, count) {
-        for (int l = 0; l < LANES; l += 64 / sizeof(REAL)) __builtin_prefetch(x + i + l + ahead, 0, 2);
-        EACH(l) s[l] += e[(i & every) + l] = F(exp_flush)(x[i + l] - m[l]);
+    EACH_BLOCK(i, part) {
+        const REAL *const at = F(block)(x, i);
+        REAL *const to = F(block)(e, i);
+        for (int l = 0; l < LANES; l += 64 / sizeof(REAL)) __builtin_prefetch(at + l + ahead, 0, 2);
+        EACH(l) s[l] += to[l] = F(exp_flush)(at[l] - m[l]);
     }
     EACH(l) of->s[l] += s[l];
 }
 
-PASS void F(pass_soft)(F(totals) *of, REAL *e, ptrdiff_t every, const REAL *x, const REAL *t, const F(soft) *soft,
-                       const REAL *weight, ptrdiff_t count)
+PASS void F(pass_soft)(F(totals) *of, const F(blocks) *e, const F(blocks) *x, const F(soft) *soft, F(segment) part)
 {
     const REAL keep = soft->keep, spread = soft->spread;
-    const ptrdiff_t every_t = soft->t.every;
     LANE_ARRAY(m);
     LANE_ARRAY(s) = {0};
     LANE_ARRAY(b) = {0};
     LANE_ARRAY(dot) = {0};
     EACH(l) m[l] = of->m[l];
-    BLOCKS(i, count) EACH(l) {
-        const REAL d = x[i + l] - m[l], target = weight[i + l] * (keep * t[(i & every_t) + l] + spread);
-        s[l] += e[(i & every) + l] = F(exp_flush)(d);
-        b[l] += target;
-        dot[l] += F(term)(target, d);
+    EACH_BLOCK(i, part) {
+        const REAL *const at = F(block)(x, i), *const t = F(block)(&soft->t, i), *const w = F(block)(&soft->weight, i);
+        REAL *const to = F(block)(e, i);
+        EACH(l) {
+            const REAL d = at[l] - m[l], target = w[l] * (keep * t[l] + spread);
+            s[l] += to[l] = F(exp_flush)(d);
+            b[l] += target;
+            dot[l] += F(term)(target, d);
+        }
     }
     EACH(l) of->s[l] += s[l], of->b[l] += b[l], of->dot[l] += dot[l];
 }
 
-/* soft is NULL if there are no soft targets */
-FNN_INLINE void F(measure)(F(totals) *of, F(blocks) e, F(blocks) x, const F(soft) *soft, int fold)
+#define EACH_OF(k, many) for (int k = 0; k < (many); k++)
+
+/* Of `many` rows, one after another; soft is NULL if there are no soft targets, else there is one a row. */
+FNN_INLINE void F(measure)(F(totals) *of, const F(blocks) *e, const F(blocks) *x, const F(soft) *soft, int many,
+                           int fold)
 {
     /* The next row is fetched behind the exponentials: a fifth of the time of 10,000 classes, if the cache holds it. */
-    const ptrdiff_t ahead = x.count < 2048 ? x.count * LANES : 0;
-    EACH(l) of->m[l] = -LARGEST, of->s[l] = of->b[l] = of->dot[l] = C(0);
-    EACH_SEGMENT(start, x) F(pass_max)(of->m, F(segment)(x, start), end - start);
-    if (fold) F(fold_max)(of->m);
-    EACH_SEGMENT(start, x) {
-        if (soft)
-            F(pass_soft)(of, F(segment)(e, start), e.every, F(segment)(x, start), F(segment)(soft->t, start), soft,
-                         F(segment)(soft->weight, start), end - start);
-        else
-            F(pass_exp)(of, F(segment)(e, start), e.every, F(segment)(x, start), ahead, end - start);
+    const ptrdiff_t ahead = x->count < 2048 ? x->count * LANES : 0;
+    EACH_OF(k, many) {
+        EACH(l) of[k].m[l] = -LARGEST, of[k].s[l] = of[k].b[l] = of[k].dot[l] = C(0);
+        F(pass_max)(of[k].m, x + k, (F(segment)){0, x->count});
     }
-    if (fold) F(fold_sum)(of->s);
-    if (fold && soft) F(fold_sum)(of->b), F(fold_sum)(of->dot);
+    if (fold) EACH_OF(k, many) F(fold_max)(of[k].m);
+    EACH_OF(k, many) EACH_SEGMENT(part, x->count) {
+        if (soft)
+            F(pass_soft)(of + k, e + k, x + k, soft + k, part);
+        else
+            F(pass_exp)(of + k, e + k, x + k, ahead, part);
+    }
+    if (fold) EACH_OF(k, many) F(fold_sum)(of[k].s);
+    if (fold && soft) EACH_OF(k, many) F(fold_sum)(of[k].b), F(fold_sum)(of[k].dot);
 }
 
-PASS void F(pass_scale)(REAL *e, const REAL *scale, ptrdiff_t count)
+PASS void F(pass_scale)(const F(blocks) *e, const REAL *scale)
 {
     LANE_ARRAY(by);
     EACH(l) by[l] = scale[l];
-    BLOCKS(i, count) EACH(l) e[i + l] *= by[l];
+    for (ptrdiff_t i = 0; i < e->count; i++) {
+        REAL *const at = F(block)(e, i);
+        EACH(l) at[l] *= by[l];
+    }
 }
 
 /* --- one operation on a long row, whose lanes are folded, or on LANES short ones ------------------------------- */
-typedef void F(row_op)(F(blocks) y, F(blocks) a, F(blocks) b, int fold);
+typedef void F(row_op)(const F(blocks) *y, const F(blocks) *a, const F(blocks) *b, int many, int fold);
 
-FNN_INLINE void F(softmax)(F(blocks) y, F(blocks) x, F(blocks) unused, int fold)
+FNN_INLINE void F(softmax)(const F(blocks) *y, const F(blocks) *x, const F(blocks) *unused, int many, int fold)
 {
-    F(totals) of;
-    REAL *const s = of.s;
+    F(totals) of[GROUP];
     (void)unused;
-    F(measure)(&of, y, x, 0, fold);
-    EACH(l) s[l] = s[l] == C(0) ? C(0) : C(1) / s[l];
-    EACH_SEGMENT(start, y) F(pass_scale)(F(segment)(y, start), s, end - start);
-}
-
-PASS void F(pass_log_softmax)(REAL *y, const REAL *x, const REAL *m, const REAL *log_s, ptrdiff_t count)
-{
-    BLOCKS(i, count) EACH(l) y[i + l] = (x[i + l] - m[l]) - log_s[l];
-}
-
-FNN_INLINE void F(log_softmax)(F(blocks) y, F(blocks) x, F(blocks) unused, int fold)
-{
-    F(totals) of;
-    REAL *const s = of.s;
-    F(measure)(&of, unused, x, 0, fold);
-    EACH(l) s[l] = s[l] == C(0) ? C(0) : F(log)(s[l]); /* a row of -inf stays so */
-    EACH_SEGMENT(start, x) F(pass_log_softmax)(F(segment)(y, start), F(segment)(x, start), of.m, s, end - start);
-}
-
-PASS void F(pass_nan)(REAL *nan, const REAL *x, ptrdiff_t count)
-{
-    BLOCKS(i, count) EACH(l) nan[l] += x[i + l] == x[i + l] ? C(0) : x[i + l];
-}
-
-FNN_INLINE void F(logsumexp)(F(blocks) y, F(blocks) x, F(blocks) unused, int fold)
-{
-    F(totals) of;
-    REAL *const m = of.m, *const s = of.s;
-    LANE_ARRAY(nan) = {0}; /* tells a row with NaN from one with +inf, whose s is NaN too */
-    F(measure)(&of, unused, x, 0, fold);
-    EACH_SEGMENT(start, x) F(pass_nan)(nan, F(segment)(x, start), end - start);
-    if (fold) F(fold_sum)(nan);
-    EACH(l) y.rest[l] = m[l] + (m[l] > LARGEST ? nan[l] : F(log)(s[l]));
-}
-
-PASS void F(pass_dot)(REAL *dot, const REAL *a, const REAL *b, ptrdiff_t count)
-{
-    LANE_ARRAY(part) = {0};
-    BLOCKS(i, count) EACH(l) part[l] += a[i + l] * b[i + l];
-    EACH(l) dot[l] += part[l];
-}
-
-PASS void F(pass_softmax_backward)(REAL *dx, const REAL *dy, const REAL *y, const REAL *dot, ptrdiff_t count)
-{
-    BLOCKS(i, count) EACH(l) dx[i + l] = y[i + l] * (dy[i + l] - dot[l]);
-}
-
-FNN_INLINE void F(softmax_backward)(F(blocks) dx, F(blocks) dy, F(blocks) y, int fold)
-{
-    LANE_ARRAY(dot) = {0};
-    EACH_SEGMENT(start, y) F(pass_dot)(dot, F(segment)(dy, start), F(segment)(y, start), end - start);
-    if (fold) F(fold_sum)(dot);
-    EACH_SEGMENT(start, y)
-        F(pass_softmax_backward)(F(segment)(dx, start), F(segment)(dy, start), F(segment)(y, start), dot, end - start);
-}
-
-PASS void F(pass_sum)(REAL *s, const REAL *x, ptrdiff_t count)
-{
-    LANE_ARRAY(part) = {0};
-    BLOCKS(i, count) EACH(l) part[l] += x[i + l];
-    EACH(l) s[l] += part[l];
-}
-
-PASS void F(pass_log_softmax_backward)(REAL *dx, const REAL *dy, const REAL *y, const REAL *m, const REAL *s,
-                                       ptrdiff_t count)
-{
-    BLOCKS(i, count) EACH(l) { /* a row of -inf has no gradient */
-        const REAL slope = dy[i + l] - F(exp_flush)(y[i + l]) * s[l];
-        dx[i + l] = m[l] == -LARGEST ? C(0) : slope;
+    F(measure)(of, y, x, 0, many, fold);
+    EACH_OF(k, many) {
+        REAL *const s = of[k].s;
+        EACH(l) s[l] = s[l] == C(0) ? C(0) : C(1) / s[l];
+        F(pass_scale)(y + k, s);
     }
 }
 
-FNN_INLINE void F(log_softmax_backward)(F(blocks) dx, F(blocks) dy, F(blocks) y, int fold)
+PASS void F(pass_log_softmax)(const F(blocks) *y, const F(blocks) *x, const REAL *m, const REAL *log_s)
 {
-    LANE_ARRAY(m);
-    LANE_ARRAY(s) = {0};
-    EACH(l) m[l] = -LARGEST;
-    EACH_SEGMENT(start, y) {
-        F(pass_max)(m, F(segment)(y, start), end - start);
-        F(pass_sum)(s, F(segment)(dy, start), end - start);
+    for (ptrdiff_t i = 0; i < x->count; i++) {
+        const REAL *const at = F(block)(x, i);
+        REAL *const to = F(block)(y, i);
+        EACH(l) to[l] = (at[l] - m[l]) - log_s[l];
     }
-    if (fold) F(fold_max)(m), F(fold_sum)(s);
-    EACH_SEGMENT(start, y)
-        F(pass_log_softmax_backward)(F(segment)(dx, start), F(segment)(dy, start), F(segment)(y, start), m, s,
-                                     end - start);
+}
+
+FNN_INLINE void F(log_softmax)(const F(blocks) *y, const F(blocks) *x, const F(blocks) *unused, int many, int fold)
+{
+    F(totals) of[GROUP];
+    F(measure)(of, unused, x, 0, many, fold);
+    EACH_OF(k, many) {
+        REAL *const s = of[k].s;
+        EACH(l) s[l] = s[l] == C(0) ? C(0) : F(log)(s[l]); /* a row of -inf stays so */
+        F(pass_log_softmax)(y + k, x + k, of[k].m, s);
+    }
+}
+
+PASS void F(pass_nan)(REAL *nan, const F(blocks) *x)
+{
+    for (ptrdiff_t i = 0; i < x->count; i++) {
+        const REAL *const at = F(block)(x, i);
+        EACH(l) nan[l] += at[l] == at[l] ? C(0) : at[l];
+    }
+}
+
+FNN_INLINE void F(logsumexp)(const F(blocks) *y, const F(blocks) *x, const F(blocks) *unused, int many, int fold)
+{
+    F(totals) of[GROUP];
+    F(measure)(of, unused, x, 0, many, fold);
+    EACH_OF(k, many) {
+        const REAL *const m = of[k].m, *const s = of[k].s;
+        REAL *const to = y[k].rest;
+        LANE_ARRAY(nan) = {0}; /* tells a row with NaN from one with +inf, whose s is NaN too */
+        int infinite = 0;
+        for (int l = 0; l < LANES; l++) infinite |= m[l] > LARGEST;
+        if (infinite) F(pass_nan)(nan, x + k);
+        if (infinite && fold) F(fold_sum)(nan);
+        EACH(l) to[l] = m[l] + (m[l] > LARGEST ? nan[l] : F(log)(s[l]));
+    }
+}
+
+PASS void F(pass_dot)(REAL *dot, const F(blocks) *a, const F(blocks) *b, F(segment) part)
+{
+    F(vector) sum[LANES / F(lanes)] = {0}; /* of lanes in plain arrays GCC makes the outer loop */
+    EACH_BLOCK(i, part) {
+        const F(vector) *const at = (const F(vector) *)F(block)(a, i), *const with = (const F(vector) *)F(block)(b, i);
+        EACH_VECTOR(v) sum[v] += at[v] * with[v];
+    }
+    EACH_VECTOR(v) ((F(vector) *)dot)[v] += sum[v];
+}
+
+PASS void F(pass_softmax_backward)(const F(blocks) *dx, const F(blocks) *dy, const F(blocks) *y, const REAL *dot)
+{
+    LANE_ARRAY(own_dot);
+    EACH(l) own_dot[l] = dot[l];
+    for (ptrdiff_t i = 0; i < y->count; i++) {
+        const REAL *const at = F(block)(y, i), *const slope = F(block)(dy, i);
+        REAL *const to = F(block)(dx, i);
+        EACH(l) to[l] = at[l] * (slope[l] - own_dot[l]);
+    }
+}
+
+FNN_INLINE void F(softmax_backward)(const F(blocks) *dx, const F(blocks) *dy, const F(blocks) *y, int many, int fold)
+{
+    F(totals) of[GROUP];
+    EACH_OF(k, many) {
+        EACH(l) of[k].dot[l] = C(0);
+        EACH_SEGMENT(part, y->count) F(pass_dot)(of[k].dot, dy + k, y + k, part);
+    }
+    EACH_OF(k, many) {
+        if (fold) F(fold_sum)(of[k].dot);
+        F(pass_softmax_backward)(dx + k, dy + k, y + k, of[k].dot);
+    }
+}
+
+PASS void F(pass_sum)(REAL *s, const F(blocks) *x, F(segment) part)
+{
+    F(vector) sum[LANES / F(lanes)] = {0};
+    EACH_BLOCK(i, part) {
+        const F(vector) *const at = (const F(vector) *)F(block)(x, i);
+        EACH_VECTOR(v) sum[v] += at[v];
+    }
+    EACH_VECTOR(v) ((F(vector) *)s)[v] += sum[v];
+}
+
+PASS void F(pass_log_softmax_backward)(const F(blocks) *dx, const F(blocks) *dy, const F(blocks) *y, const REAL *m,
+                                       const REAL *s)
+{
+    for (ptrdiff_t i = 0; i < y->count; i++) {
+        const REAL *const at = F(block)(y, i), *const slope = F(block)(dy, i);
+        REAL *const to = F(block)(dx, i);
+        EACH(l) { /* a row of -inf has no gradient */
+            const REAL full = slope[l] - F(exp_flush)(at[l]) * s[l];
+            to[l] = m[l] == -LARGEST ? C(0) : full;
+        }
+    }
+}
+
+FNN_INLINE void F(log_softmax_backward)(const F(blocks) *dx, const F(blocks) *dy, const F(blocks) *y, int many, int fold)
+{
+    F(totals) of[GROUP];
+    EACH_OF(k, many) {
+        EACH(l) of[k].m[l] = -LARGEST, of[k].s[l] = C(0);
+        EACH_SEGMENT(part, y->count) {
+            F(pass_max)(of[k].m, y + k, part);
+            F(pass_sum)(of[k].s, dy + k, part);
+        }
+    }
+    EACH_OF(k, many) {
+        if (fold) F(fold_max)(of[k].m), F(fold_sum)(of[k].s);
+        F(pass_log_softmax_backward)(dx + k, dy + k, y + k, of[k].m, of[k].s);
+    }
 }
 
 /* Walk the rows. One of the result is `width` numbers long: n, or 1. The last input is padded with `padding`, a
@@ -289,13 +368,20 @@ FNN_INLINE void F(each_row)(F(row_op) *op, REAL *y, ptrdiff_t width, const REAL 
     PANEL(y_space);
     PANEL(a_space);
     PANEL(b_space);
-    const ptrdiff_t at_once = n > SHORT ? 1 : LANES;
-    for (ptrdiff_t r = 0; r < rows; r += at_once) {
-        const ptrdiff_t m = rows - r < at_once ? rows - r : at_once;
-        const F(blocks) to = F(room)(y + r * width, width, y_space);
-        op(to, F(read_rows)(a + r * n, n, m, n, b ? C(0) : padding, a_space),
-           b ? F(read_rows)(b + r * n, n, m, n, padding, b_space) : F(same)(b_space), n > SHORT);
-        F(write_rows)(y + r * width, m, width, to);
+    const int fold = n > SHORT, many = F(group)(n);
+    const ptrdiff_t at_once = fold ? 1 : LANES;
+    for (ptrdiff_t r = 0; r < rows; r += many * at_once) {
+        F(blocks) to[GROUP], from_a[GROUP], from_b[GROUP];
+        int k = 0;
+        for (ptrdiff_t i = r; k < many && i < rows; k++, i += at_once) {
+            const ptrdiff_t m = rows - i < at_once ? rows - i : at_once, pad = k * LANES;
+            to[k] = F(room)(y + i * width, width, y_space + pad);
+            from_a[k] = F(read_rows)(a + i * n, n, m, n, b ? C(0) : padding, a_space + pad);
+            from_b[k] = b ? F(read_rows)(b + i * n, n, m, n, padding, b_space + pad) : F(same)(b_space);
+        }
+        op(to, from_a, from_b, k, fold);
+        while (k--)
+            F(write_rows)(y + (r + k) * width, rows - r < at_once ? rows - r : at_once, width, to[k]);
     }
 }
 
@@ -309,19 +395,18 @@ FNN_ROW_OPS(ROW_KERNELS)
 /* --- cross entropy ---------------------------------------------------------------------------------------------
    loss = sum(b) * log(s) - sum(b * d), gradient = scale * (sum(b) * e / s - b). b is the sum of `hard`, at the class of
    an index alone, and of the soft targets. */
-PASS void F(pass_soft_gradient)(REAL *e, const REAL *scale, const REAL *b_scale, const REAL *t, const F(soft) *soft,
-                                const REAL *weight, ptrdiff_t count)
+PASS void F(pass_soft_gradient)(const F(blocks) *e, const REAL *scale, const REAL *b_scale, const F(soft) *soft)
 {
     const REAL keep = soft->keep, spread = soft->spread;
-    const ptrdiff_t every_t = soft->t.every;
-    BLOCKS(i, count) EACH(l) {
-        const REAL target = weight[i + l] * (keep * t[(i & every_t) + l] + spread);
-        e[i + l] = e[i + l] * scale[l] - b_scale[l] * target;
+    for (ptrdiff_t i = 0; i < e->count; i++) {
+        const REAL *const t = F(block)(&soft->t, i), *const w = F(block)(&soft->weight, i);
+        REAL *const at = F(block)(e, i);
+        EACH(l) at[l] = at[l] * scale[l] - b_scale[l] * (w[l] * (keep * t[l] + spread));
     }
 }
 
 /* Everything of the gradient but what an index takes off at its class; in a long row hard[0] stands for all lanes. */
-FNN_INLINE void F(write_gradient)(F(blocks) gradient, const F(totals) *of, const REAL *hard, int fold,
+FNN_INLINE void F(write_gradient)(const F(blocks) *gradient, const F(totals) *of, const REAL *hard, int fold,
                                   const F(soft) *soft, REAL scale)
 {
     LANE_ARRAY(b);
@@ -337,13 +422,10 @@ FNN_INLINE void F(write_gradient)(F(blocks) gradient, const F(totals) *of, const
         ratio[l] = dead ? C(0) : full;
         b_scale[l] = dead ? C(0) : scale;
     }
-    EACH_SEGMENT(start, gradient) {
-        if (soft)
-            F(pass_soft_gradient)(F(segment)(gradient, start), ratio, b_scale, F(segment)(soft->t, start), soft,
-                                  F(segment)(soft->weight, start), end - start);
-        else
-            F(pass_scale)(F(segment)(gradient, start), ratio, end - start);
-    }
+    if (soft)
+        F(pass_soft_gradient)(gradient, ratio, b_scale, soft);
+    else
+        F(pass_scale)(gradient, ratio);
 }
 
 /* The losses of LANES rows, now a row a lane; `at` is the logit at the index. */
@@ -359,7 +441,7 @@ static void F(softmax_cross_entropy)(double *loss, void *gradient, const void *l
                                      ptrdiff_t rows, ptrdiff_t n)
 {
     const REAL *weight = targets->weight, scale = C(targets->scale);
-    const int fold = n > SHORT;
+    const int fold = n > SHORT, many = F(group)(n);
     PANEL(dz_space);
     PANEL(z_space);
     PANEL(t_space);
@@ -367,12 +449,15 @@ static void F(softmax_cross_entropy)(double *loss, void *gradient, const void *l
     LANE_ARRAY(hard);
     LANE_ARRAY(at);
     LANE_ARRAY(losses);
-    F(totals) of = {0};
-    F(soft) soft_targets = {F(same)(t_space), F(same)(weight_space), C(targets->keep), C(targets->spread)};
-    F(soft) *const soft = targets->soft || targets->spread > 0 ? &soft_targets : 0;
+    F(totals) of, now[GROUP];
+    F(soft) soft_targets[GROUP];
+    F(soft) *const soft = targets->soft || targets->spread > 0 ? soft_targets : 0;
+    memset(&of, 0, sizeof of);
     if (soft) {
         EACH(l) t_space[l] = C(0);
-        soft->weight = F(read_rows)(weight, 0, LANES, n, C(0), weight_space);
+        soft_targets[0] = (F(soft)){F(same)(t_space), F(read_rows)(weight, 0, LANES, n, C(0), weight_space),
+                                    C(targets->keep), C(targets->spread)};
+        for (int k = 1; k < GROUP; k++) soft_targets[k] = soft_targets[0];
     }
     for (ptrdiff_t r = 0; r < rows; r += LANES) {
         const ptrdiff_t m = rows - r < LANES ? rows - r : LANES, at_once = fold ? 1 : m;
@@ -385,28 +470,34 @@ static void F(softmax_cross_entropy)(double *loss, void *gradient, const void *l
                 hard[i] = C(targets->keep) * (weight ? weight[index[i]] : C(1));
                 at[i] = z[i * n + index[i]];
             }
-        for (ptrdiff_t i = 0; i < m; i += at_once) {
-            F(totals) now;
-            const F(blocks) to = dz ? F(room)(dz + i * n, n, dz_space) : F(same)(dz_space);
-            if (t) soft->t = F(read_rows)(t + i * n, n, at_once, n, C(0), t_space);
-            F(measure)(&now, to, F(read_rows)(z + i * n, n, at_once, n, -C(INFINITY), z_space), soft, fold);
-            if (dz) {
-                F(write_gradient)(to, &now, hard + i, fold, soft, scale);
-                F(write_rows)(dz + i * n, at_once, n, to);
+        for (ptrdiff_t first = 0; first < m; first += many * at_once) {
+            F(blocks) to[GROUP], from[GROUP];
+            int here = 0;
+            for (ptrdiff_t i = first; here < many && i < m; here++, i += at_once) {
+                const ptrdiff_t pad = here * LANES;
+                to[here] = dz ? F(room)(dz + i * n, n, dz_space + pad) : F(same)(dz_space);
+                from[here] = F(read_rows)(z + i * n, n, at_once, n, -C(INFINITY), z_space + pad);
+                if (t) soft[here].t = F(read_rows)(t + i * n, n, at_once, n, C(0), t_space + pad);
             }
-            if (fold)
-                of.m[i] = now.m[0], of.s[i] = now.s[0], of.b[i] = now.b[0], of.dot[i] = now.dot[0];
-            else
-                of = now;
+            F(measure)(now, to, from, soft, here, fold);
+            EACH_OF(k, here) {
+                const ptrdiff_t i = first + k * at_once;
+                if (dz) {
+                    F(write_gradient)(to + k, now + k, hard + i, fold, soft ? soft + k : 0, scale);
+                    F(write_rows)(dz + i * n, at_once, n, to[k]);
+                }
+                if (fold) of.m[i] = now[k].m[0], of.s[i] = now[k].s[0], of.b[i] = now[k].b[0], of.dot[i] = now[k].dot[0];
+            }
         }
-        F(pass_loss)(losses, &of, hard, at);
+        const F(totals) *const found = fold ? &of : now;
+        F(pass_loss)(losses, found, hard, at);
         for (ptrdiff_t i = 0; i < m; i++) {
             const int ignored = index && index[i] == targets->ignore;
             loss[r + i] = ignored ? 0 : losses[i];
             if (!dz) continue;
             if (ignored)
                 memset(dz + i * n, 0, (size_t)n * sizeof(REAL));
-            else if (index && of.s[i] != C(0))
+            else if (index && found->s[i] != C(0))
                 dz[i * n + index[i]] -= scale * hard[i];
         }
     }
@@ -526,8 +617,12 @@ FNN_LOSSES(ELEMENT_LOSS)
 #undef LANES
 #undef SHORT
 #undef SEGMENT
+#undef GROUP
+#undef GROUP_OF
+#undef EACH_OF
 #undef EACH
-#undef BLOCKS
+#undef EACH_VECTOR
+#undef EACH_BLOCK
 #undef PASS
 #undef LANE_ARRAY
 #undef PANEL

@@ -20,7 +20,6 @@ ROOMS = {
     "tests": "test_{}.py",
     "benchmarks": "bench_{}.py",
 }
-IN_NUMPY = {"regularization"}  # what NumPy does as well as a kernel could: no kernel, and ops is the reference
 STEPS = {f"{cell}_step_forward" for cell in bench.CELLS}  # a step, kept
 FAMILIES = sorted(path.stem for path in (ROOT / "src/fastnn/ops").glob("[!_]*.py"))
 NAMES = {name: family for family in FAMILIES for name in importlib.import_module(f"fastnn.ops.{family}").__all__}
@@ -28,11 +27,9 @@ NAMES = {name: family for family in FAMILIES for name in importlib.import_module
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_is_in_every_room(family):
-    rooms = [room for room in ROOMS if family not in IN_NUMPY or room not in ("src/fastnn/_kernels", "csrc")]
-    files = [ROOT / room / ROOMS[room].format(family) for room in rooms]
+    files = [ROOT / room / ROOMS[room].format(family) for room in ROOMS]
     assert [file for file in files if not file.exists()] == []
-    if family not in IN_NUMPY:
-        assert (ROOT / "src/fastnn/_kernels" / f"{family}.pyi").exists()
+    assert (ROOT / "src/fastnn/_kernels" / f"{family}.pyi").exists()
 
 
 def test_no_room_has_more():
@@ -49,11 +46,9 @@ def test_the_twins_have_the_same_names(family):
     names = importlib.import_module(f"fastnn.ops.{family}").__all__
     assert sorted(names) == sorted(importlib.import_module(f"fastnn.reference.{family}").__all__)
     assert [name for name in names if name not in fastnn.__all__] == []
-    if family in IN_NUMPY:
-        assert [name for name in names if getattr(ops, name) is not getattr(reference, name)] == []
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if NAMES[name] not in IN_NUMPY and name != "saved_for"])
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "saved_for"])
 def test_the_kernel_has_the_same_name(name):
     kernels = importlib.import_module(f"fastnn._kernels.{NAMES[name]}")
     if NAMES[name] == "convolution":  # to a kernel a sequence is an image of one column

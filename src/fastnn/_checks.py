@@ -4,7 +4,7 @@ import operator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 _KEPT = {np.dtype(kind) for kind in "efd"}
 _COMPUTED_IN = {np.dtype(kind) for kind in "fd"}
@@ -510,3 +510,31 @@ def attention_operands(score, lengths, **arrays):
     if arrays["w_keys"] is None and keys.shape[2] != size:
         raise ValueError(f"keys have shape {keys.shape}, expected {size} features")
     return arrays, check_lengths(lengths, len(keys), batch, "keys"), dtype
+
+
+def check_probability(p):
+    """Raise ValueError unless p is a probability."""
+    if not 0 <= p <= 1:
+        raise ValueError(f"p is {p}, expected a probability from 0 to 1")
+
+
+def dropout_arguments(x, p, rng, shared_axes):
+    """Return x as floats, and the shape of its mask, whose shared axes have the length 1."""
+    x = as_float(x, "x")
+    check_probability(p)
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(
+            f"rng is {rng!r}, expected a numpy.random.Generator: anything else would repeat one mask in every call"
+        )
+    shared = normalize_axis_tuple(shared_axes, x.ndim, "shared_axes")
+    return x, tuple(1 if axis in shared else size for axis, size in enumerate(x.shape)) if shared else x.shape
+
+
+def mask_argument(mask, x):
+    """Return the mask of a dropout of x, or raise unless it is one, of its shape or with lengths of 1."""
+    mask = np.asarray(mask)
+    if mask.ndim != x.ndim or any(m not in (1, size) for m, size in zip(mask.shape, x.shape, strict=True)):
+        raise ValueError(f"mask has shape {mask.shape}, expected {x.shape}, or 1 along shared axes")
+    if mask.dtype != bool:
+        raise TypeError(f"mask has dtype {mask.dtype}, expected bool")
+    return mask

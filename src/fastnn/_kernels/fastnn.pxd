@@ -1,5 +1,5 @@
 """csrc/fastnn.h as Cython sees it."""
-from libc.stdint cimport int32_t, int64_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
 
 cdef extern from "fastnn.h" nogil:
     enum: FNN_N_OPS
@@ -113,6 +113,7 @@ cdef extern from "fastnn.h" nogil:
             Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*matvec)(void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         fnn_cell *cells[FNN_N_CELLS]
+        void (*mask_scale)(void *, const void *, const uint8_t *, double, Py_ssize_t) noexcept nogil
         void (*accumulate)(void *, const void *, Py_ssize_t) noexcept nogil
         void (*bag)(
             void *, const void *, const int64_t *, const void *, int64_t, int, Py_ssize_t, Py_ssize_t) noexcept nogil
@@ -164,6 +165,7 @@ cdef extern from "fastnn.h" nogil:
         const char *isa
         fnn_real f32
         fnn_real f64
+        int (*compare_bits)(uint8_t *, const uint16_t *, uint16_t, Py_ssize_t) noexcept nogil
         void (*from_half)(float *, const uint16_t *, Py_ssize_t) noexcept nogil
         void (*to_half)(uint16_t *, const float *, Py_ssize_t) noexcept nogil
         void (*gather)(void *, const void *, const int64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil

@@ -12,8 +12,8 @@ from fastnn._kernels.cpu cimport active, parallel
 from fastnn._kernels.fastnn cimport (
     FNN_MAX_LOSS_IN, FNN_N_LOSSES, FNN_hinge_loss, FNN_huber_loss, FNN_kl_div, FNN_kl_div_of_logs, FNN_l1_loss,
     FNN_log_softmax, FNN_log_softmax_backward, FNN_logsumexp, FNN_mse_loss, FNN_sigmoid_cross_entropy,
-    FNN_smooth_l1_loss, FNN_softmax, FNN_softmax_backward, FNN_weighted_sigmoid_cross_entropy, fnn_loss, fnn_real,
-    fnn_targets
+    FNN_smooth_l1_loss, FNN_softmax, FNN_softmax_backward, FNN_weighted_sigmoid_cross_entropy, fnn_cross_entropy,
+    fnn_loss, fnn_real, fnn_row_kernel, fnn_targets
 )
 
 cdef enum:
@@ -51,12 +51,46 @@ cdef inline bint apart(const void *a, size_t n, const void *b, size_t m) noexcep
     return b == NULL or <size_t>a + n <= <size_t>b or <size_t>b + m <= <size_t>a
 
 
+cdef inline Py_ssize_t rows_of_part(Py_ssize_t rows, Py_ssize_t n) noexcept nogil:
+    """Return how many rows a thread takes at a time, so that there are at most PARTS; whole chunks of short rows."""
+    cdef Py_ssize_t part = max(<Py_ssize_t>1, PART // n, (rows + PARTS - 1) // PARTS)
+    return part if part < CHUNK else (part + CHUNK - 1) // CHUNK * CHUNK
+
+
+ctypedef struct transform_job:
+    fnn_row_kernel *kernel
+    char *y
+    const char *a
+    const char *b
+    Py_ssize_t rows, n, width, part, unit
+
+
+cdef void transform_part(void *context, Py_ssize_t i) noexcept nogil:
+    cdef transform_job *job = <transform_job *>context
+    cdef Py_ssize_t start = i * job.part, offset = start * job.n * job.unit
+    cdef const void *inputs[2]
+    inputs[0] = job.a + offset
+    inputs[1] = job.b + offset if job.b else NULL
+    job.kernel(job.y + start * job.width * job.unit, inputs, min(job.part, job.rows - start), job.n)
+
+
 cdef void run(int op, floating *y, const floating[:, ::1] a, const floating *b) noexcept nogil:
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
-    cdef const void *inputs[2]
-    inputs[0] = &a[0, 0]
-    inputs[1] = b
-    table.rows[op](y, inputs, a.shape[0], a.shape[1])
+    cdef transform_job job
+    cdef Py_ssize_t i, blocks
+    job.kernel = table.rows[op]
+    job.y = <char *>y
+    job.a = <const char *>&a[0, 0]
+    job.b = <const char *>b
+    job.rows, job.n, job.unit = a.shape[0], a.shape[1], sizeof(floating)
+    job.width = 1 if op == FNN_logsumexp else job.n
+    job.part = rows_of_part(job.rows, job.n)
+    blocks = (job.rows + job.part - 1) // job.part
+    if blocks > 4:
+        parallel(transform_part, &job, blocks)
+    else:
+        for i in range(blocks):
+            transform_part(&job, i)
 
 
 cdef inline int check_apart(const void *out, const void *like, size_t size, const void *other, size_t n) except -1:
@@ -131,6 +165,42 @@ cdef double count(const int64_t[::1] index, Py_ssize_t classes, const floating[:
     return total
 
 
+ctypedef struct cross_entropy_job:
+    fnn_cross_entropy *kernel
+    const char *logits
+    char *gradient
+    char *losses
+    fnn_targets targets
+    Py_ssize_t rows, n, part, unit
+    double totals[PARTS]
+
+
+cdef void cross_entropy_part(void *context, Py_ssize_t i) noexcept nogil:
+    cdef cross_entropy_job *job = <cross_entropy_job *>context
+    cdef fnn_targets targets = job.targets
+    cdef Py_ssize_t start = i * job.part, end = min(start + job.part, job.rows), m, r, offset
+    cdef double chunk[CHUNK]
+    cdef double total = 0
+    while start < end:
+        m = min(end - start, <Py_ssize_t>CHUNK)
+        offset = start * job.n * job.unit
+        if job.targets.index != NULL:
+            targets.index = job.targets.index + start
+        else:
+            targets.soft = <const char *>job.targets.soft + offset
+        job.kernel(chunk, job.gradient + offset if job.gradient else NULL, job.logits + offset, &targets, m, job.n)
+        for r in range(m):
+            total += chunk[r]
+            if job.losses == NULL:
+                continue
+            if job.unit == sizeof(float):
+                (<float *>job.losses)[start + r] = <float>chunk[r]
+            else:
+                (<double *>job.losses)[start + r] = chunk[r]
+        start += m
+    job.totals[i] = total
+
+
 def softmax_cross_entropy(
     const floating[:, ::1] logits, const int64_t[::1] index, const floating[:, ::1] probabilities=None,
     const floating[::1] weight=None, ignore_index=None, double label_smoothing=0, bint mean=True,
@@ -140,11 +210,11 @@ def softmax_cross_entropy(
 
     Targets are an `index` or `probabilities`, the other is None; the gradient may be written over the logits.
     """
-    cdef Py_ssize_t rows = logits.shape[0], n = logits.shape[1], start, m, r
+    cdef Py_ssize_t rows = logits.shape[0], n = logits.shape[1], i, blocks
     cdef size_t size
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
+    cdef cross_entropy_job job
     cdef fnn_targets targets
-    cdef double chunk[CHUNK]
     cdef double total = 0, counted
     cdef floating *dz = NULL
     if (index is None) == (probabilities is None):
@@ -188,22 +258,20 @@ def softmax_cross_entropy(
         check_apart(dz, &logits[0, 0], size, targets.soft, size)
         check_apart(dz, &logits[0, 0], size, targets.weight, n * sizeof(floating))
         check_apart(dz, &logits[0, 0], size, targets.index, rows * sizeof(int64_t))
+    job.kernel = table.softmax_cross_entropy
+    job.logits = <const char *>&logits[0, 0]
+    job.gradient = <char *>dz
+    job.losses = NULL if losses is None else <char *>&losses[0]
+    job.targets, job.rows, job.n, job.unit, job.part = targets, rows, n, sizeof(floating), rows_of_part(rows, n)
     with nogil:
-        start = 0
-        while start < rows:
-            m = min(rows - start, <Py_ssize_t>CHUNK)
-            table.softmax_cross_entropy(chunk, dz, &logits[start, 0], &targets, m, n)
-            for r in range(m):
-                total += chunk[r]
-                if losses is not None:
-                    losses[start + r] = <floating>chunk[r]
-            if dz != NULL:
-                dz += m * n
-            if targets.index != NULL:
-                targets.index += m
-            else:
-                targets.soft = <const floating *>targets.soft + m * n
-            start += m
+        blocks = (rows + job.part - 1) // job.part
+        if blocks > 4:
+            parallel(cross_entropy_part, &job, blocks)
+        else:
+            for i in range(blocks):
+                cross_entropy_part(&job, i)
+        for i in range(blocks):
+            total += job.totals[i]
     return total * targets.scale if targets.scale else 0.0
 
 
@@ -297,7 +365,8 @@ def element_loss(
     if n == 0:
         return 0.0
     job.loss = active[0].f32.losses[op] if floating is float else active[0].f64.losses[op]
-    job.inputs[0], job.inputs[1] = <const char *>&prediction[0], <const char *>&target[0]
+    job.inputs[0] = <const char *>&prediction[0]
+    job.inputs[1] = <const char *>&target[0]
     job.inputs[2] = NULL if positive is None else <const char *>&positive[0]
     job.inputs[3] = NULL if weight is None else <const char *>&weight[0]
     job.gradient = NULL if gradient is None else <char *>&gradient[0]

@@ -62,6 +62,8 @@ class Dropout(Module):
     ----------
     p : float
         From 0 to 1.
+    shared_axes : int or sequence of int
+        Axes along which a mask is the same, such as 0, the time, of (T, B, H).
     rng : numpy.random.Generator, int or None
         Draws the masks.
 
@@ -76,10 +78,11 @@ class Dropout(Module):
     ([0.0, 2.0], True)
     """
 
-    def __init__(self, p=0.5, *, rng=None):
+    def __init__(self, p=0.5, *, shared_axes=(), rng=None):
         if not 0 <= p <= 1:
             raise ValueError(f"p is {p}, expected a probability from 0 to 1")
         self.p = float(p)
+        self.shared_axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes)
         self._rng = np.random.default_rng(rng)
 
     def __call__(self, x):
@@ -88,5 +91,5 @@ class Dropout(Module):
     def vjp(self, x, *, training=True):
         if not training:
             return x, lambda dy: dy
-        y, mask = F.dropout(x, self.p, self._rng)
+        y, mask = F.dropout(x, self.p, self._rng, shared_axes=self.shared_axes)
         return y, lambda dy: F.dropout_backward(dy, mask, self.p)
