@@ -533,7 +533,9 @@ def dropout_arguments(x, p, rng, shared_axes):
 def mask_argument(mask, x):
     """Return the mask of a dropout of x, or raise unless it is one, of its shape or with lengths of 1."""
     mask = np.asarray(mask)
-    if mask.ndim != x.ndim or any(m not in (1, size) for m, size in zip(mask.shape, x.shape, strict=True)):
+    if mask.shape != x.shape and (
+        mask.ndim != x.ndim or any(m not in (1, n) for m, n in zip(mask.shape, x.shape, strict=True))
+    ):
         raise ValueError(f"mask has shape {mask.shape}, expected {x.shape}, or 1 along shared axes")
     if mask.dtype != bool:
         raise TypeError(f"mask has dtype {mask.dtype}, expected bool")

@@ -3,6 +3,8 @@
 A number takes 16 random bits, the quarter of a draw, that are compared with the first 16 of p; where they are equal,
 one in 65,536, a further draw is compared with the rest of it. So p is honoured to 69 bits, for hardly more than 16.
 """
+import sys
+
 from cython cimport floating
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
@@ -12,6 +14,8 @@ from numpy.random cimport bitgen_t
 
 from fastnn._kernels.cpu cimport active
 from fastnn._kernels.fastnn cimport fnn_real
+
+cdef bint LITTLE_ENDIAN = sys.byteorder == "little"
 
 cdef enum:
     DRAWS = 1024  # drawn at a time
@@ -32,7 +36,8 @@ def dropout(floating[::1] y, uint8_t[::1] mask, const floating[::1] x, double p,
     """Draw a mask, 1 with probability 1 - p and else 0; where y and x are given, write x / (1 - p), or 0, into y."""
     cdef Py_ssize_t n = mask.shape[0], start = 0, m, i
     cdef uint64_t draws[DRAWS]
-    cdef uint16_t bits[CHUNK]
+    cdef uint16_t turned[CHUNK]
+    cdef const uint16_t *bits = <uint16_t *>draws if LITTLE_ENDIAN else turned
     cdef uint16_t least = <uint16_t>min(p * 65536, 65535)
     cdef double rest = p * 65536 - least, scale = scale_of(p)
     cdef bint undecided = False
@@ -51,11 +56,9 @@ def dropout(floating[::1] y, uint8_t[::1] mask, const floating[::1] x, double p,
             m = min(n - start, <Py_ssize_t>CHUNK)
             for i in range((m + 3) // 4):
                 draws[i] = source.next_uint64(source.state)
-            for i in range((m + 3) // 4):  # the lowest bits first, whatever the order of bytes
-                bits[4 * i] = <uint16_t>draws[i]
-                bits[4 * i + 1] = <uint16_t>(draws[i] >> 16)
-                bits[4 * i + 2] = <uint16_t>(draws[i] >> 32)
-                bits[4 * i + 3] = <uint16_t>(draws[i] >> 48)
+            if not LITTLE_ENDIAN:  # the lowest bits come first
+                for i in range(CHUNK):
+                    turned[i] = <uint16_t>(draws[i // 4] >> 16 * (i % 4))
             undecided |= active[0].compare_bits(&mask[start], bits, least, m)
             if x is not None:
                 scaled(&y[start], &x[start], &mask[start], scale, m)

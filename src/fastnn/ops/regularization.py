@@ -14,9 +14,10 @@ _dropout_backward = by_dtype(kernels.dropout_backward)
 
 def _scaled(x, mask, p):
     """Return x / (1 - p) where the mask is set, and 0 elsewhere."""
-    leading = next((i for i, size in enumerate(mask.shape) if size != 1), mask.ndim)
-    if mask.shape[leading:] != x.shape[leading:]:  # one that is shared along the first axes alone just repeats
-        mask = np.broadcast_to(mask, x.shape)
+    if mask.shape != x.shape:
+        leading = next((i for i, size in enumerate(mask.shape) if size != 1), mask.ndim)
+        if mask.shape[leading:] != x.shape[leading:]:  # one that is shared along the first axes alone just repeats
+            mask = np.broadcast_to(mask, x.shape)
     values = dense(x.astype(working(x.dtype), copy=False))
     y = np.empty(values.shape, values.dtype)
     _dropout_backward[y.dtype](y.reshape(-1), values.reshape(-1), dense(mask).reshape(-1).view(np.uint8), p)
