@@ -69,7 +69,7 @@ class Dropout(Module):
 
     Examples
     --------
-    >>> layer = Dropout(0.5, rng=0)
+    >>> layer = Dropout(0.5, rng=2)
     >>> x = np.ones(6, np.float32)
     >>> layer(x)
     array([1., 1., 1., 1., 1., 1.], dtype=float32)
