@@ -10,10 +10,14 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 from libc.string cimport memchr
 
-from numpy.random cimport bitgen_t
-
 from fastnn._kernels.cpu cimport active
 from fastnn._kernels.fastnn cimport fnn_real
+
+cdef extern from "numpy/random/bitgen.h":  # NumPy's own declaration would import numpy.random with this module
+    ctypedef struct bitgen_t:
+        void *state
+        uint64_t (*next_uint64)(void *) noexcept nogil
+        double (*next_double)(void *) noexcept nogil
 
 cdef bint LITTLE_ENDIAN = sys.byteorder == "little"
 
