@@ -46,7 +46,8 @@ cdef rows rows_of(str name, const floating[:, :, :] x, Py_ssize_t steps, Py_ssiz
         raise ValueError(f"{name} has shape {tuple(x.shape)[:3]}, expected {(steps, batch, n)}")
     if n > 1 and x.strides[2] != unit or x.strides[0] % unit or x.strides[1] % unit:
         raise ValueError(f"{name} does not lie densely along its last axis")
-    r.at, r.step, r.batch, r.n = <char *>&x[0, 0, 0], x.strides[0] // unit, x.strides[1] // unit, n
+    r.at = <char *>&x[0, 0, 0] if steps and batch and n else NULL
+    r.step, r.batch, r.n = x.strides[0] // unit, x.strides[1] // unit, n
     return r
 
 
@@ -236,8 +237,8 @@ cdef job plan(const floating[:, :, :] query, const floating[:, :, :] keys, const
     for b in range(j.batch):
         if not 0 <= lengths[b] <= j.sources:
             raise ValueError(f"lengths hold {lengths[b]}, expected numbers from 0 to {j.sources}")
-    j.lengths, j.scale = &lengths[0], scale
-    j.v = NULL if v is None else <const char *>&v[0]
+    j.lengths, j.scale = &lengths[0] if j.batch else NULL, scale
+    j.v = <const char *>&v[0] if v is not None and v.shape[0] else NULL
     return j
 
 
@@ -283,7 +284,7 @@ def attention_backward(
     if v is not None:
         if dv.shape[0] != j.batch or dv.shape[1] != j.keys.n:
             raise ValueError(f"dv has shape {tuple(dv.shape)[:2]}, expected {(j.batch, j.keys.n)}")
-        j.dv = <char *>&dv[0, 0]
+        j.dv = <char *>&dv[0, 0] if j.batch and j.keys.n else NULL
     j.zeros = <char *>calloc(widest + j.targets * j.sources * j.batch, sizeof(floating))
     if j.zeros == NULL:
         raise MemoryError

@@ -180,7 +180,7 @@ def embedding_bag(floating[:, ::1] out, const floating[:, ::1] weight, const int
         return
     with nogil:
         for b in range(out.shape[0]):
-            factors = &per_sample_weights[bounds[b]] if weighted else NULL
+            factors = &per_sample_weights[0] + bounds[b] if weighted else NULL
             table.bag(&out[b, 0], &weight[0, 0], &indices[0] + bounds[b], factors, padding, mean,
                       bounds[b + 1] - bounds[b], size)
 

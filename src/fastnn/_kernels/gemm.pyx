@@ -105,7 +105,8 @@ def matmul(floating[:, ::1] out, const floating[:, :] a, const floating[:, :] b,
     if f.m == 0 or f.n == 0:
         return
     f.out = <char *>&out[0, 0]
-    f.a, f.b = <const char *>&a[0, 0], <const char *>&b[0, 0]
+    f.a = <const char *>&a[0, 0] if f.depth else NULL
+    f.b = <const char *>&b[0, 0] if f.depth else NULL
     f.init_row = f.n if accumulate else 0
     if bias is not None:
         f.init = <const char *>&bias[0]
