@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional
 
 THREADS = int(os.environ.get("FASTNN_NUM_THREADS", "1"))
+HELD_BACK = "FASTNN_ISA" in os.environ  # ONNX Runtime cannot be: it has no say over the instructions it uses
 torch.set_num_threads(THREADS)
 aten = torch.ops.aten
 
@@ -150,6 +151,8 @@ def recurrent(row, v):
         return y[0]
 
     carried = [None]
+    if HELD_BACK:
+        return {"torch": stream if what == "stream" else forward}
     run, feed = onnx_session(layer, cell, x.numpy(), state, what == "stream")
 
     def onnxruntime_stream():
@@ -217,7 +220,7 @@ def normalization(row, v):
 
 
 def convolution(row, v):
-    name, _, training = row.name.partition("_training")
+    name, training, _ = row.name.partition("_training")
     t = shared(v)
     if name == "max_over_time":
         return None

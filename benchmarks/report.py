@@ -27,7 +27,7 @@ on a machine that others use they still move by some per cent. Columns:
   the forms in `benchmarks/tuned_numpy.py`. Ratios and claims use this column.
 - **loose**: a quicker NumPy form that loses small results; shown, not counted.
 - **scipy**, **torch**, **onnxruntime**: these libraries, on as many threads, by the quickest form that they offer for
-  the row (`benchmarks/peers.py`), if `--peers` was given.
+  the row (`benchmarks/peers.py`), if `--peers` was given. ONNX Runtime cannot be held to AVX2 and is left out there.
 - **readable**: `fastnn.reference`, NumPy that a student can read, its checks of arguments included.
 - **ratio**: tuned over fastnn. Above 1 fastnn is faster.
 - **limit**: what moving the memory alone takes (`np.copyto` or `np.add` at this size; for products, the multiply-adds
@@ -54,7 +54,7 @@ def read(path):
     store = json.loads(Path(path).read_text())
     families = {}
     for each in store["benchmarks"]:
-        family, name, dtype, size = each["group"].split("/")
+        family, name, dtype, size = each["group"].split("/", 3)
         times, limit = each["extra_info"]["seconds"], each["extra_info"]["share of the limit"]
         ratio = times["tuned"] / times["fastnn"] if "tuned" in times else None
         row = {"name": name, "dtype": dtype, "size": size, "times": times, "ratio": ratio, "limit": limit}
