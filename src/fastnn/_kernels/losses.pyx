@@ -46,6 +46,13 @@ cdef inline void check_length(str name, Py_ssize_t length, Py_ssize_t want) exce
         raise ValueError(f"{name} has length {length}, expected {want}")
 
 
+cdef inline int check_aligned(size_t unit, const void *a, const void *b=NULL, const void *c=NULL) except -1:
+    """Raise unless the addresses are multiples of the size of an element, which a memoryview does not see to."""
+    if (<size_t>a | <size_t>b | <size_t>c) % unit:
+        raise ValueError("an array does not lie at a multiple of the size of its elements")
+    return 0
+
+
 cdef inline bint apart(const void *a, size_t n, const void *b, size_t m) noexcept:
     """Return whether n bytes at a and m bytes at b share no memory; NULL shares none."""
     return b == NULL or <size_t>a + n <= <size_t>b or <size_t>b + m <= <size_t>a
@@ -103,6 +110,7 @@ cdef inline int check_apart(const void *out, const void *like, size_t size, cons
 cdef void transform(int op, floating[:, ::1] y, const floating[:, ::1] x) except *:
     check("y", y.shape[0], y.shape[1], x.shape[0], x.shape[1])
     if y.shape[0] and y.shape[1]:
+        check_aligned(sizeof(floating), &y[0, 0], &x[0, 0])
         check_apart(&y[0, 0], &x[0, 0], y.shape[0] * y.shape[1] * sizeof(floating), NULL, 0)
         with nogil:
             run(op, &y[0, 0], x, NULL)
@@ -113,6 +121,7 @@ cdef void backward(int op, floating[:, ::1] dx, const floating[:, ::1] dy, const
     check("dx", dx.shape[0], dx.shape[1], y.shape[0], y.shape[1])
     cdef size_t size = y.shape[0] * y.shape[1] * sizeof(floating)
     if size:
+        check_aligned(sizeof(floating), &dx[0, 0], &dy[0, 0], &y[0, 0])
         check_apart(&dx[0, 0], &y[0, 0], size, NULL, 0)
         check_apart(&dx[0, 0], &dy[0, 0], size, NULL, 0)
         with nogil:
@@ -135,6 +144,7 @@ def logsumexp(floating[::1] y, const floating[:, ::1] x):
     if not x.shape[1]:
         y[:] = -np.inf
     elif x.shape[0]:
+        check_aligned(sizeof(floating), &y[0], &x[0, 0])
         with nogil:
             run(FNN_logsumexp, &y[0], x, NULL)
 
@@ -155,6 +165,10 @@ cdef double count(const int64_t[::1] index, Py_ssize_t classes, const floating[:
     cdef double total = 0
     cdef Py_ssize_t r
     cdef int64_t target
+    if index.shape[0]:
+        check_aligned(sizeof(int64_t), &index[0])
+    if weight is not None and classes:
+        check_aligned(sizeof(floating), &weight[0])
     for r in range(index.shape[0]):
         target = index[r]
         if can_ignore and target == ignore:
@@ -252,9 +266,11 @@ def softmax_cross_entropy(
     if mean:
         targets.scale = 1 / counted if counted else 0
 
+    check_aligned(sizeof(floating), &logits[0, 0], targets.soft, targets.weight)
     if gradient is not None:
         dz = &gradient[0, 0]
         size = rows * n * sizeof(floating)
+        check_aligned(sizeof(floating), dz)
         check_apart(dz, &logits[0, 0], size, targets.soft, size)
         check_apart(dz, &logits[0, 0], size, targets.weight, n * sizeof(floating))
         check_apart(dz, &logits[0, 0], size, targets.index, rows * sizeof(int64_t))
@@ -293,6 +309,8 @@ def nll_loss(
     counted = count[floating](index, n, weight, ignore_index is not None, ignore)
     if mean:
         scale = 1 / counted if counted else 0
+    if rows and n:
+        check_aligned(sizeof(floating), &log_probabilities[0, 0], NULL if gradient is None else &gradient[0, 0])
     if gradient is not None and rows and n:
         size = rows * n * sizeof(floating)
         check_apart(&gradient[0, 0], &log_probabilities[0, 0], size, &index[0], rows * sizeof(int64_t))
