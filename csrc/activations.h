@@ -120,7 +120,7 @@ FNN_INLINE REAL F(elu_backward)(REAL dy, REAL x, REAL alpha) { return dy * F(elu
 FNN_INLINE REAL F(selu)(REAL x)
 {
     const REAL below = F(elu)(x, FNN_SELU_SCALE_ALPHA);
-    return x > C(0) ? FNN_SELU_SCALE * x : below;
+    return x > C(0) ? x + C(0.0507009873554804934) * x : below; /* rounds once, so that the largest do not overflow */
 }
 FNN_INLINE REAL F(selu_derivative)(REAL x)
 {
