@@ -278,7 +278,7 @@ def test_words_that_are_no_command_end_with_status_2(capsys, arguments):
 def test_ctrl_c_keeps_the_last_checkpoint_whole(capsys, directory):
     options = ["--seconds", "60", "--reports", "300", *QUICK]
     command = [sys.executable, "-u", "-m", "fastnn", "lm", "train", "text.txt", *options]
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would pass on that it is ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
         seen = 0
         for line in run.stdout:
