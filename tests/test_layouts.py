@@ -37,6 +37,7 @@ CASES = [case[:3] for case in CASES if NAMES[case[0]] != "updates"]
 FLOATS = st.sampled_from([np.float32, np.float64])
 
 
+@pytest.mark.kernels  # NumPy's own products are another way round where arrays lie otherwise
 @pytest.mark.parametrize(("name", "value", "inputs"), CASES, ids=[case[0] for case in CASES])
 @settings(max_examples=12, deadline=None, derandomize=True, database=None)
 @given(data=st.data(), dtype=FLOATS)
