@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from fastnn._kernels import gemm
+
 pytestmark = pytest.mark.kernels
-gemm = pytest.importorskip("fastnn._kernels.gemm")
 
 DTYPES = [np.float32, np.float64]
 # m, n, depth: around tile heights, panels and vectors, the depth of a packed block
