@@ -44,10 +44,10 @@ def save_arrays(path, arrays, metadata=None):
 
     # safetensors writes memory as it lies: other orders would come back permuted
     arrays = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
-    _write_whole(path, save(arrays, {_KEY: json.dumps(metadata or {})}))
+    write_whole(path, save(arrays, {_KEY: json.dumps(metadata or {})}))
 
 
-def _write_whole(path, content):
+def write_whole(path, content):
     """Write bytes to a temporary file beside `path` and rename it."""
     target = os.path.realpath(path)
     temporary = f"{target}.{os.urandom(4).hex()}.tmp"

@@ -1,0 +1,270 @@
+"""The trainer: its steps, its reports, what it keeps, and what it says when something is wrong."""
+
+import csv
+import json
+import math
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import nn, optim
+from fastnn.data import batches
+from fastnn.training import History, Trainer, accuracy, binary_accuracy
+
+X = np.random.default_rng(0).standard_normal((70, 3)).astype(np.float32)
+LABEL = (X[:, 0] * X[:, 1] > 0).astype(np.int64)
+DATA = X[:50], LABEL[:50]
+HELD_OUT = X[50:], LABEL[50:]
+
+
+def network(*, dropout=0.0, classes=2):
+    rng = np.random.default_rng(1)
+    layers = nn.Linear(3, 8, rng=rng), nn.Activation("tanh"), nn.Dropout(dropout, rng=2), nn.Linear(8, classes, rng=rng)
+    return nn.Sequential(*layers)
+
+
+def trainer(model=None, *, lr=0.05, **options):
+    model = network() if model is None else model
+    options = {"metrics": ["accuracy"], "rng": 0, **options}
+    return Trainer(model, "softmax_cross_entropy", optim.Adam(model.parameters(), lr=lr), **options)
+
+
+def weights(model):
+    return np.concatenate([value.ravel() for value in model.state_dict().values()])
+
+
+# ---- steps --------------------------------------------------------------------------------------------------
+
+
+def test_fit_is_the_loop_one_would_write():
+    net, mine = network(dropout=0.2), network(dropout=0.2)
+    history = trainer(net).fit(DATA, epochs=3, batch_size=16, validation=HELD_OUT, restore_best=False)
+    optimizer, rng, losses = optim.Adam(mine.parameters(), lr=0.05), np.random.default_rng(0), []
+    rows = batches(*DATA, size=16, rng=rng)
+    for _ in range(3):
+        total = 0.0
+        for x, target in rows:
+            logits, back = mine.vjp(x)
+            loss, gradient = fastnn.softmax_cross_entropy(logits, target)
+            optimizer.zero_grad()
+            back(gradient)
+            optimizer.step()
+            total += len(x) * loss
+        losses.append(total / 50)
+    np.testing.assert_array_equal(weights(net), weights(mine))
+    assert history.column("loss") == pytest.approx(losses)
+    assert history.column("step") == [4, 8, 12]  # the last batch, of 2, counts
+    logits = mine(HELD_OUT[0])
+    assert history[-1]["validation_loss"] == pytest.approx(fastnn.softmax_cross_entropy(logits, HELD_OUT[1])[0])
+    assert history[-1]["validation_accuracy"] == (logits.argmax(axis=1) == HELD_OUT[1]).mean()
+
+
+def test_it_learns():
+    run = trainer()
+    run.fit(DATA, epochs=60, restore_best=False)
+    assert run.history[0]["accuracy"] < 0.7
+    assert run.evaluate(DATA)["accuracy"] > 0.95
+    assert run.evaluate(HELD_OUT)["accuracy"] > 0.75
+
+
+@pytest.mark.parametrize("make", [lambda: batches(*DATA, size=20, shuffle=False), lambda: [DATA, DATA]])
+def test_any_iterable_of_batches(make):
+    one, other = network(), network()
+    trainer(one).fit(make(), epochs=2)
+    run = trainer(other)
+    run.fit(make(), epochs=1)
+    assert run.epoch == 1
+    run.fit(make(), epochs=2)  # epochs count as a whole
+    assert run.epoch == len(run.history) == 2
+    np.testing.assert_array_equal(weights(one), weights(other))
+
+
+class TwoInputs(nn.Module):
+    """x * scale + y, which returns a state as well."""
+
+    returns_state = True
+
+    def __init__(self):
+        self.scale = nn.Parameter(np.zeros(1))
+
+    def vjp(self, x, y, *, training=True):
+        def back(dz, dstate=None):
+            self.scale.accumulate((dz * x).sum(keepdims=True).reshape(1))
+            return dz * self.scale.value, dz
+
+        return (x * self.scale.value + y, None), back
+
+
+def test_several_inputs_a_state_and_a_loss_of_ones_own():
+    x, y = np.arange(6.0), np.ones(6)
+    model, asked = TwoInputs(), []
+
+    def loss(output, target, need_grad=True):
+        asked.append(need_grad)
+        return ((output - target) ** 2).mean(), 2 * (output - target) / len(target)
+
+    run = Trainer(model, loss, optim.SGD(model.parameters(), lr=0.02))
+    run.fit((x, y, 3 * x + 1), epochs=50, batch_size=6, validation=(x, y, 3 * x + 1))
+    assert model.scale.value == pytest.approx(3, abs=1e-6)
+    assert asked == [True, False] * 50
+
+
+def test_the_schedule_sets_the_rate_of_every_group():
+    net = network()
+    groups = [{"params": net[0].parameters()}, {"params": net[3].parameters(), "lr": 0.1}]
+    optimizer, rates = optim.SGD(groups, lr=0.2), []
+
+    class Watch:
+        def __call__(self, run):
+            pass
+
+        def on_step(self, run):
+            rates.append([group["lr"] for group in run.optimizer.param_groups])
+
+    run = Trainer(net, "softmax_cross_entropy", optimizer, schedule=lambda step: 1 / (1 + step))
+    history = run.fit(DATA, epochs=2, batch_size=25, callbacks=[Watch()])
+    assert rates == [[1, 0.5], [1 / 2, 1 / 4], [1 / 3, 1 / 6], [1 / 4, 1 / 8]]
+    assert history.column("rate") == [1 / 2, 1 / 4]
+
+
+def test_clip_norm_limits_a_step():
+    net = network()
+    before = weights(net)
+    run = Trainer(net, "softmax_cross_entropy", optim.SGD(net.parameters(), lr=1.0), clip_norm=1e-3)
+    run.fit(DATA, epochs=1, batch_size=50)
+    assert np.linalg.norm(weights(net) - before) == pytest.approx(1e-3, rel=1e-4)
+
+
+# ---- validation, early stopping, history --------------------------------------------------------------------
+
+
+def test_early_stopping_and_the_best_weights():
+    scores, kept = iter([3.0, 1.0, 2.0, 1.5, 0.0]), []
+    run = trainer()
+    run.fit(
+        DATA,
+        epochs=10,
+        validation=lambda model: next(scores),
+        patience=2,
+        callbacks=[lambda run: kept.append(weights(run.model))],
+    )
+    assert run.history.column("validation_loss") == [3, 1, 2, 1.5]
+    assert run.best["epoch"] == 2
+    np.testing.assert_array_equal(weights(run.model), kept[1])
+
+
+def test_monitor_knows_its_direction():
+    for monitor, maximize, best in (("validation_score", None, 2), ("validation_score", False, 1), (None, None, 3)):
+        scores = iter([{"loss": 3, "score": 0}, {"loss": 2, "score": 5}, {"loss": 1, "score": 2}])
+        run = trainer()
+        run.fit(DATA, epochs=3, validation=lambda m, s=scores: next(s), monitor=monitor, maximize=maximize)
+        assert run.best["epoch"] == best
+    run = trainer()
+    run.fit(DATA, epochs=2, callbacks=[lambda run: run.stop()])
+    assert run.epoch == 1
+    with pytest.raises(ValueError, match="monitor is 'x', expected one of epoch, step, seconds, rate, loss, accuracy"):
+        run.fit(DATA, epochs=2, monitor="x")
+
+
+def test_history_files(tmp_path):
+    history = trainer().fit(DATA, epochs=2, validation=HELD_OUT)
+    history.save(tmp_path / "h.json")
+    assert json.loads((tmp_path / "h.json").read_text()) == history
+    history.save(tmp_path / "h.csv")
+    with open(tmp_path / "h.csv", newline="") as file:
+        assert [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)] == history
+    with pytest.raises(ValueError, match=r"h\.txt', expected a name that ends in \.json or \.csv"):
+        history.save(tmp_path / "h.txt")
+    assert History([{"a": 1}, {"b": 2}]).column("a") == [1, None]
+
+
+def test_verbose_prints_a_row_an_epoch(capsys):
+    trainer().fit(DATA, epochs=2, validation=HELD_OUT, verbose=True)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == [
+        *("epoch", "step", "seconds", "rate", "loss", "accuracy", "validation_loss", "validation_accuracy")
+    ]
+    assert len(lines) == 3
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_metrics():
+    logits = np.array([[[1.0, 0], [0, 1]], [[3, 2], [2, 3]]])
+    assert accuracy(logits, np.array([[0, 0], [0, 0]])) == 0.5
+    assert accuracy(logits, np.array([[[1, 0], [0, 1]], [[0, 1], [0, 1]]])) == 0.75
+    assert binary_accuracy([[0.1, -0.1]], [[True, True]]) == 0.5
+
+
+# ---- what goes wrong ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("train", "error", "words"),
+    [
+        ((X, LABEL[:50]), ValueError, r"train has shapes \(70, 3\), \(50,\), expected .* equally many rows"),
+        ((X,), ValueError, "expected inputs and targets"),
+        ((X[:0], LABEL[:0]), ValueError, "expected at least one row"),
+        ([], ValueError, "train yielded no batch"),
+        (iter([DATA]), TypeError, "can be gone through only once"),
+        (3, TypeError, "train is a int"),
+        ([X], TypeError, "a batch is a ndarray"),
+        ((X, LABEL + 1), IndexError, "2"),
+        ((X[:, :2], LABEL), ValueError, r"0 \(Linear\)"),
+    ],
+)
+def test_fit_rejects(train, error, words):
+    net = network()
+    before = weights(net)
+    with pytest.raises(error, match=words):
+        trainer(net).fit(train, epochs=1, batch_size=70)
+    np.testing.assert_array_equal(weights(net), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"loss": "sigmoid"}, "loss is 'sigmoid', expected the name of a loss"),
+        ({"metrics": ["auc"]}, "metrics hold 'auc', expected names among accuracy, binary_accuracy"),
+        ({"clip_norm": 0}, "clip_norm is 0"),
+    ],
+)
+def test_trainer_rejects(options, words):
+    net = network()
+    with pytest.raises(ValueError, match=words):
+        Trainer(net, **{"loss": "mse_loss", "optimizer": optim.SGD(net.parameters()), **options})
+
+
+def test_a_loss_that_is_not_finite_is_traced_to_the_data():
+    bad = X.copy()
+    bad[7, 2] = np.nan
+    net = network()
+    with pytest.raises(FloatingPointError, match=r"loss is nan in step 1: input 0 of the batch holds nan at \(7, 2"):
+        trainer(net).fit((bad, LABEL), epochs=1, batch_size=70, shuffle=False)
+    np.testing.assert_array_equal(weights(net), weights(network()))
+    target = X[:, :2].copy()
+    target[3, 1] = np.inf
+    run = Trainer(net, "mse_loss", optim.SGD(net.parameters()))
+    with pytest.raises(FloatingPointError, match=r"step 1: the target of the batch holds inf at \(3, 1\)"):
+        run.fit((X, target), epochs=1, batch_size=70, shuffle=False)
+
+
+def test_a_loss_that_is_not_finite_is_traced_to_the_layer():
+    net = network()
+    net[3].weight.value[:] = 3e38
+    with pytest.raises(FloatingPointError, match=r"step 1: the output of 3 \(Linear\) is the first that is not finite"):
+        trainer(net).fit(DATA, epochs=1)
+    net[0].bias.value[4] = np.nan
+    with pytest.raises(FloatingPointError, match=r"step 1: 0\.bias holds nan at \(4,\), so an earlier step was too"):
+        trainer(net).fit(DATA, epochs=1)
+
+
+def test_a_loss_or_a_gradient_of_its_own_making():
+    net = network()
+    run = Trainer(net, lambda output, target: (math.inf, output), optim.SGD(net.parameters()))
+    with pytest.raises(FloatingPointError, match="so the loss itself overflowed"):
+        run.fit(DATA, epochs=1)
+    run = Trainer(net, lambda o, t: (1.0, np.full_like(o, np.inf)), optim.SGD(net.parameters()), clip_norm=1)
+    with pytest.raises(FloatingPointError, match=r"gradient is (inf|nan) in step 1: the gradient of 0\.weight"):
+        run.fit(DATA, epochs=1)
+    np.testing.assert_array_equal(weights(net), weights(network()))
