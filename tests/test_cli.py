@@ -79,7 +79,7 @@ def test_train_tells_everything_and_names_the_command_for_more(capsys, directory
         assert part in out
     assert len(re.findall(r"(?m)^ +\d+ +\d+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d,]+$", out)) >= 10
     assert set(files(directory)) == {"text.txt", "fastnn-lm.safetensors"}
-    assert fastnn.load("fastnn-lm.safetensors").vocabulary.characters == "".join(sorted(set(TEXT)))
+    assert fastnn.load("fastnn-lm.safetensors").vocabulary.tokens == tuple(sorted(set(TEXT)))
     words = shlex.split(out.splitlines()[-1])
     assert words[:3] == ["fastnn", "lm", "sample"]
     for extra in ([], ["--temperature", "0"], ["--top-k", "3", "--length", "10", "--seed", "1"]):

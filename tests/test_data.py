@@ -1,11 +1,11 @@
-"""Minibatches, the two samplings of text, the vocabulary and the bundled text."""
+"""Minibatches, the two samplings of text, and the bundled text."""
 
 import hashlib
 
 import numpy as np
 import pytest
 
-from fastnn.data import Vocabulary, batches, consecutive_windows, random_windows, shakespeare
+from fastnn.data import batches, consecutive_windows, random_windows, shakespeare
 
 
 def windows(sampler):
@@ -139,49 +139,6 @@ def test_windows_reject_a_negative_offset_and_an_int_for_rng():
         consecutive_windows(range(13), 2, 4, offset=2)
     with pytest.raises(TypeError, match="rng is 3"):
         random_windows(range(9), 2, 1, rng=3)
-
-
-# vocabulary ------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("text", ["hello\r\n\tworld", "深度学习学习笔记(一)", "a😀\U0010ffff\0é", "\ud800 alone", "x"])
-def test_vocabulary_round_trip(text):
-    vocabulary = Vocabulary(text)
-    indices = vocabulary.encode(text)
-    assert indices.dtype == np.int64
-    assert vocabulary.decode(indices) == text
-    assert list(vocabulary.characters) == sorted(set(text))
-    assert [vocabulary.characters[i] for i in indices] == list(text)
-    assert Vocabulary(vocabulary.characters) == vocabulary
-    assert eval(repr(vocabulary)) == vocabulary
-
-
-def test_vocabulary_basics():
-    vocabulary = Vocabulary("banana")
-    assert len(vocabulary) == 3
-    assert "n" in vocabulary
-    assert not any(text in vocabulary for text in ("z", "", "ab"))
-    assert vocabulary != Vocabulary("bananas")
-    assert hash(vocabulary) == hash(Vocabulary("abn"))
-    assert vocabulary.encode("").shape == (0,)
-    assert vocabulary.decode([]) == ""
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [("ab中", r"'中' \(U\+4E2D\) at position 2"), ("!a", r"'!' \(U\+0021\) at position 0"), ("aby", "'y'")],
-)
-def test_vocabulary_names_the_unknown_character(text, words):
-    with pytest.raises(ValueError, match=words):
-        Vocabulary("abc").encode(text)
-
-
-@pytest.mark.parametrize("wrong", [-1, 3])
-def test_vocabulary_rejects(wrong):
-    with pytest.raises(IndexError, match=f"indices hold {wrong}"):
-        Vocabulary("abc").decode([0, wrong])
-    with pytest.raises(ValueError, match="text is empty"):
-        Vocabulary("")
 
 
 # the bundled text ------------------------------------------------------------------------------------------------

@@ -2,5 +2,6 @@
 
 from fastnn.data.sampling import batches, consecutive_windows, random_windows
 from fastnn.data.text import Vocabulary, shakespeare
+from fastnn.data.tokenizers import detokenize, tokenize
 
-__all__ = ["Vocabulary", "batches", "consecutive_windows", "random_windows", "shakespeare"]
+__all__ = ["Vocabulary", "batches", "consecutive_windows", "detokenize", "random_windows", "shakespeare", "tokenize"]

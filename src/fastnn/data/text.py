@@ -1,56 +1,144 @@
-"""Characters as indices, and the text that ships with the package."""
+"""Tokens as indices, and the texts that ship with the package."""
 
 import gzip
+import json
+import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+
+from fastnn._checks import as_count
 
 __all__ = ["Vocabulary", "shakespeare"]
 
 
 class Vocabulary:
-    """The distinct characters of a text, in the order of their code points.
+    """The distinct tokens of a text, characters or words, and their indices.
 
     Parameters
     ----------
-    text : str
-        Any text, in any script: its characters become the vocabulary.
+    text : str or iterable of str
+        A text in any script, whose characters become the vocabulary in the order of their code points; or tokens, such
+        as `tokenize` returns, in the order of how frequent they are, equally frequent ones alphabetically.
+    min_freq : int
+        Tokens that occur less often are left out.
+    reserved : iterable of str
+        Tokens that come first, in this order, whether the text has them or not: padding, begin, end and the like.
+    unk : str, optional
+        The token that stands for all that are not in the vocabulary; it has index 0. Without it they are errors.
 
     Attributes
     ----------
-    characters : str
-        The characters, so that ``characters[i]`` is the one with index i. ``Vocabulary(v.characters)`` equals ``v``,
-        which is how a checkpoint keeps it.
+    tokens : tuple of str
+        ``tokens[i]`` is the one with index i.
+    unk : str or None
+    of_characters : bool
+        Whether it was made of a str, so that `decode` returns one.
 
     Raises
     ------
+    TypeError
+        If a token is not a str.
     ValueError
-        If the text is empty.
+        If no token is left, or one is reserved twice.
+
+    Notes
+    -----
+    The options are those of the vocabulary in Dive into Deep Learning, "Text preprocessing".
 
     Examples
     --------
     >>> from fastnn.data import Vocabulary
     >>> vocabulary = Vocabulary("深度学习, deep learning")
-    >>> len(vocabulary), vocabulary.characters
+    >>> len(vocabulary), "".join(vocabulary.tokens)
     (15, ' ,adegilnpr习学度深')
     >>> vocabulary.encode("学习")
     array([12, 11])
     >>> vocabulary.decode([12, 11])
     '学习'
+    >>> words = Vocabulary("the cat and the dog and the mat".split(), min_freq=2, reserved=["<pad>"], unk="<unk>")
+    >>> words.tokens
+    ('<unk>', '<pad>', 'the', 'and')
+    >>> words.encode(["the", "bird"])
+    array([2, 0])
+    >>> words.decode([2, 0])
+    ['the', '<unk>']
     """
 
-    def __init__(self, text):
-        self.characters = "".join(sorted(set(text)))
-        if not self.characters:
-            raise ValueError("text is empty, expected at least one character")
-        self._points = _code_points(self.characters)
+    def __init__(self, text, *, min_freq=1, reserved=(), unk=None):
+        min_freq, reserved = as_count(min_freq, "min_freq"), tuple(reserved)
+        counts = Counter(text)
+        if not counts:
+            raise ValueError("text is empty, expected at least one token")
+        first = reserved if unk is None or unk in reserved else (unk, *reserved)
+        if len(set(first)) < len(first):
+            raise ValueError(f"reserved is {reserved}, expected each token once")
+        for token in (*first, *counts):
+            if not isinstance(token, str):
+                raise TypeError(f"a token is {token!r}, expected a str")
+        found = [token for token in counts.keys() - set(first) if counts[token] >= min_freq]
+        self._set((*first, *sorted(found, key=_rank(text, counts))), unk, isinstance(text, str))
+        if not self.tokens:
+            raise ValueError(f"min_freq is {min_freq}, which leaves no token")
+
+    def _set(self, tokens, unk, of_characters):
+        self.tokens, self.unk, self.of_characters = tokens, unk, of_characters
+        self._index = {token: i for i, token in enumerate(tokens)}
+        self._unknown = -1 if unk is None else self._index[unk]
+        # Characters are looked up all at once, by their code points in ascending order.
+        characters = sorted(token for token in tokens if len(token) == 1) if of_characters else ()
+        self._points = np.append(_code_points("".join(characters)), np.uint32(2**32 - 1))  # after which nothing comes
+        self._at = np.array([*(self._index[character] for character in characters), self._unknown], np.int64)
+
+    def config(self):
+        """Return what makes this vocabulary anew, in a form that JSON holds; a str if its characters say all."""
+        if self.of_characters and self.unk is None and all(len(token) == 1 for token in self.tokens):
+            plain = "".join(self.tokens)
+            if plain == "".join(sorted(plain)):
+                return plain
+        return {"tokens": list(self.tokens), "unk": self.unk, "of_characters": self.of_characters}
+
+    @classmethod
+    def from_config(cls, config):
+        """Return the vocabulary of which `config` told."""
+        if isinstance(config, str):
+            return cls(config)
+        vocabulary = cls.__new__(cls)
+        vocabulary._set(tuple(config["tokens"]), config["unk"], config["of_characters"])
+        if len(vocabulary._index) < max(len(vocabulary.tokens), 1):
+            raise ValueError("tokens are empty or not distinct")
+        return vocabulary
+
+    def save(self, path):
+        """Write a JSON file, whole or not at all."""
+        from fastnn.io import write_whole
+
+        write_whole(path, json.dumps(self.config(), ensure_ascii=False).encode("utf-8", "surrogatepass"))
+
+    @classmethod
+    def load(cls, path):
+        """Return the vocabulary in a file that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it does not hold one.
+        OSError
+            If it cannot be read.
+        """
+        try:
+            return cls.from_config(json.loads(Path(path).read_bytes().decode("utf-8", "surrogatepass")))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} holds no vocabulary: {error}") from None
 
     def encode(self, text):
-        """Return the index of every character.
+        """Return the index of every token.
 
         Parameters
         ----------
-        text : str
+        text : str or iterable of str
+            Characters, or tokens.
 
         Returns
         -------
@@ -59,21 +147,28 @@ class Vocabulary:
         Raises
         ------
         ValueError
-            If a character is not in the vocabulary; the message names it.
+            If a token is not in the vocabulary, and nothing stands for such; the message names it.
+        TypeError
+            If a str is given to a vocabulary of words.
         """
-        points = _code_points(text)
-        indices = np.searchsorted(self._points, points)
-        unknown = np.flatnonzero(self._points[np.minimum(indices, len(self) - 1)] != points)
+        if not isinstance(text, str):
+            text = list(text)
+            indices = np.fromiter((self._index.get(token, self._unknown) for token in text), np.int64, len(text))
+        elif self.of_characters:
+            points = _code_points(text)
+            order = np.searchsorted(self._points, points)
+            indices = np.where(self._points[order] == points, self._at[order], self._unknown)
+        else:
+            raise TypeError("text is a str, expected a list of words, such as tokenize(text) returns")
+        unknown = np.flatnonzero(indices < 0)
         if len(unknown):
-            at = unknown[0]
-            raise ValueError(
-                f"character {text[at]!r} (U+{ord(text[at]):04X}) at position {at} "
-                f"is not among the {len(self)} of the vocabulary"
-            )
-        return indices.astype(np.int64, copy=False)
+            at, token = unknown[0], text[unknown[0]]
+            named = f"character {token!r} (U+{ord(token):04X})" if isinstance(text, str) else f"token {token!r}"
+            raise ValueError(f"{named} at position {at} is not among the {len(self)} of the vocabulary")
+        return indices
 
     def decode(self, indices):
-        """Return the text that these indices stand for.
+        """Return the text that these indices stand for: a str of characters, or a list of words.
 
         Parameters
         ----------
@@ -81,7 +176,7 @@ class Vocabulary:
 
         Returns
         -------
-        str
+        str or list of str
 
         Raises
         ------
@@ -92,22 +187,34 @@ class Vocabulary:
         wrong = indices[(indices < 0) | (indices >= len(self))]
         if len(wrong):
             raise IndexError(f"indices hold {wrong[0]}, which is not among the {len(self)} of the vocabulary")
-        return self._points[indices].tobytes().decode("utf-32-le", "surrogatepass")
+        tokens = [self.tokens[i] for i in indices.tolist()]
+        return "".join(tokens) if self.of_characters else tokens
 
     def __len__(self):
-        return len(self.characters)
+        return len(self.tokens)
 
-    def __contains__(self, character):
-        return len(character) == 1 and character in self.characters
+    def __contains__(self, token):
+        return token in self._index
 
     def __eq__(self, other):
-        return isinstance(other, Vocabulary) and self.characters == other.characters
+        return isinstance(other, Vocabulary) and self._key() == other._key()
 
     def __hash__(self):
-        return hash(self.characters)
+        return hash(self._key())
+
+    def _key(self):
+        return self.tokens, self.unk, self.of_characters
 
     def __repr__(self):
-        return f"Vocabulary({self.characters!r})"
+        config = self.config()
+        if isinstance(config, str):
+            return f"Vocabulary({config!r})"
+        return f"<Vocabulary of {len(self)} {'characters' if self.of_characters else 'words'}, unk={self.unk!r}>"
+
+
+def _rank(text, counts):
+    """Return the key that sorts tokens: by themselves for a text of characters, else by how frequent they are."""
+    return (lambda token: token) if isinstance(text, str) else (lambda token: (-counts[token], token))
 
 
 def _code_points(text):

@@ -160,7 +160,7 @@ class CharLM(nn.Module):
         self.history = []
 
     def config(self):
-        return super().config() | {"vocabulary": self.vocabulary.characters}
+        return super().config() | {"vocabulary": self.vocabulary.config()}
 
     def __call__(self, x, state=None):
         y, state = self.recurrent(self.embedding(x), state)
