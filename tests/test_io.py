@@ -284,7 +284,7 @@ def test_flushed_before_renamed(path, monkeypatch):
         real = getattr(os, name)
         monkeypatch.setattr(os, name, lambda *args, name=name, real=real: (order.append(name), real(*args)))
     io.save_arrays(path, {"a": np.ones(3)})
-    assert order == ["fsync", "replace"]
+    assert order == ["fsync", "replace", "fsync"]  # the last one of the directory
 
 
 def test_a_path_that_cannot_be_written_is_named(path):

@@ -1,8 +1,13 @@
 """The trainer: its steps, its reports, what it keeps, and what it says when something is wrong."""
 
 import csv
+import errno
 import json
 import math
+import os
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -194,6 +199,279 @@ def test_metrics():
     assert accuracy(logits, np.array([[0, 0], [0, 0]])) == 0.5
     assert accuracy(logits, np.array([[[1, 0], [0, 1]], [[0, 1], [0, 1]]])) == 0.75
     assert binary_accuracy([[0.1, -0.1]], [[True, True]]) == 0.5
+
+
+# ---- checkpoints --------------------------------------------------------------------------------------------
+
+
+class StopAt:
+    """Raise an error after a step."""
+
+    def __init__(self, step, error=KeyboardInterrupt):
+        self.step, self.error = step, error
+
+    def __call__(self, run):
+        pass
+
+    def on_step(self, run):
+        if run.step == self.step:
+            raise self.error
+
+
+OPTIMIZERS = {
+    "sgd": lambda params: optim.SGD(params, lr=0.1, momentum=0.9, nesterov=True),
+    "rmsprop": lambda params: optim.RMSprop(params, lr=0.01, momentum=0.5, centered=True),
+    "adamw": lambda params: optim.AdamW([{"params": params[:2], "lr": 0.02}, {"params": params[2:]}], lr=0.01),
+}
+
+
+class Sampled:
+    """Batches that draw from their generator all along, which the dropout shares."""
+
+    def __init__(self, rng):
+        self.rng = rng
+
+    def __iter__(self):
+        return (tuple(array[rows] for array in DATA) for rows in [self.rng.integers(50, size=9) for _ in range(6)])
+
+
+def resumable(optimizer, generator, iterable):
+    """Return a trainer and its data, as a script would make them each time it is started."""
+    rng = np.random.Generator(generator(3))
+    norm, act, drop = nn.BatchNorm1d(8), nn.Activation("tanh"), nn.Dropout(0.3, rng=rng)
+    net = nn.Sequential(nn.Linear(3, 8, rng=rng), norm, act, drop, nn.Linear(8, 2, rng=rng))
+    made = OPTIMIZERS[optimizer](net.parameters())
+    options = {"schedule": lambda step: 0.1 / (1 + step), "rng": np.random.Generator(generator(4))}
+    run = Trainer(net, "softmax_cross_entropy", made, metrics=["accuracy"], **options)
+    return run, Sampled(rng) if iterable else DATA
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "generator", "iterable"),
+    [
+        ("sgd", np.random.PCG64, False),
+        ("rmsprop", np.random.MT19937, True),
+        ("adamw", np.random.SFC64, False),
+        ("adamw", np.random.Philox, True),
+        ("sgd", np.random.PCG64DXSM, True),
+    ],
+)
+@pytest.mark.parametrize("stop", [1, 6, 8, 15])
+def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, optimizer, generator, iterable, stop):
+    options = {"epochs": 3, "batch_size": 9, "validation": HELD_OUT}
+    whole, data = resumable(optimizer, generator, iterable)
+    whole.fit(data, **options)
+    options |= {"checkpoint": tmp_path / "run", "checkpoint_every": 2, "resume": True}
+    run, data = resumable(optimizer, generator, iterable)
+    with pytest.raises(KeyboardInterrupt):
+        run.fit(data, **options, callbacks=[StopAt(stop)])
+    run, data = resumable(optimizer, generator, iterable)
+    run.fit(data, **options)
+    np.testing.assert_array_equal(weights(run.model), weights(whole.model))
+    same = [name for name in whole.history[0] if name != "seconds"]
+    assert [run.history.column(name) for name in same] == [whole.history.column(name) for name in same]
+    np.testing.assert_array_equal(weights(fastnn.load(tmp_path / "run")), weights(whole.model))
+    assert os.listdir(tmp_path) == ["run"]
+    run, data = resumable(optimizer, generator, iterable)
+    run.fit(data, **options)  # done already
+    assert run.step == whole.step
+    np.testing.assert_array_equal(weights(run.model), weights(whole.model))
+    run.fit(data, **{**options, "epochs": 4})
+    assert run.epoch == 4
+
+
+def test_fit_goes_on_after_an_error_in_the_same_process():
+    whole, run = trainer(network(dropout=0.3)), trainer(network(dropout=0.3))
+    whole.fit(DATA, epochs=3, batch_size=16)
+    for stop in (2, 4, 7):
+        with pytest.raises(ZeroDivisionError):
+            run.fit(DATA, epochs=3, batch_size=16, callbacks=[StopAt(stop, ZeroDivisionError)])
+    history = run.fit(DATA, epochs=3, batch_size=16)
+    np.testing.assert_array_equal(weights(run.model), weights(whole.model))
+    assert history.column("loss") == whole.history.column("loss")
+
+
+def test_an_early_stopped_training_stays_stopped(tmp_path):
+    options = {"epochs": 9, "validation": lambda model: 1.0, "patience": 2, "checkpoint": tmp_path / "run"}
+    for _ in range(2):
+        run = trainer()
+        run.fit(DATA, **options, resume=True)
+        assert run.epoch == 3
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_ctrl_c_ends_the_step_and_writes_the_checkpoint(tmp_path, keep):
+    class Press(StopAt):
+        def on_step(self, run):
+            if run.step == self.step:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    whole, run = trainer(network(dropout=0.3)), trainer(network(dropout=0.3))
+    whole.fit(DATA, epochs=2, batch_size=16)
+    options = {"epochs": 2, "batch_size": 16, "checkpoint": tmp_path / "run" if keep else None}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run.fit(DATA, **options, callbacks=[Press(6)])
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert (run.step, run.epoch, run.batch) == (6, 1, 2)
+        if keep:
+            run = trainer(network(dropout=0.3))
+        run.fit(DATA, **options, resume=keep)
+        np.testing.assert_array_equal(weights(run.model), weights(whole.model))
+        with pytest.raises(KeyboardInterrupt):  # pressed twice
+            trainer().fit(DATA, epochs=1, callbacks=[lambda run: [os.kill(os.getpid(), signal.SIGINT) for _ in "12"]])
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_a_handler_of_ones_own_stays():
+    seen = []
+    before = signal.signal(signal.SIGINT, lambda *_: seen.append(1))
+    try:
+        trainer().fit(DATA, epochs=1, callbacks=[lambda run: os.kill(os.getpid(), signal.SIGINT)])
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert seen == [1]
+
+
+def test_resume_rejects(tmp_path):
+    path = tmp_path / "run"
+    trainer().fit(DATA, epochs=1, checkpoint=path, resume=True)
+    whole = path.read_bytes()
+    options = {"epochs": 2, "checkpoint": path, "resume": True}
+    for run, data, words in [
+        (trainer(), (X, LABEL), r"its train was arrays of shapes \(50, 3\), .* and is now arrays of shapes \(70, 3\)"),
+        (trainer(network(classes=3)), DATA, r"3.weight has shape \(2, 8\), expected \(3, 8\)"),
+        (
+            Trainer(net := network(), "mse_loss", optim.SGD(net.parameters())),
+            DATA,
+            "its optimizer was Adam, and is now",
+        ),
+    ]:
+        with pytest.raises(ValueError, match=f"run cannot be gone on with: .*{words}"):
+            run.fit(data, **options)
+    path.write_bytes(whole[:-9])
+    with pytest.raises(ValueError, match="truncated or not a safetensors file"):
+        trainer().fit(DATA, **options)
+    network().save(path)
+    with pytest.raises(ValueError, match="it holds no training"):
+        trainer().fit(DATA, **options)
+    with pytest.raises(ValueError, match="checkpoint is None"):
+        trainer().fit(DATA, epochs=2, resume=True)
+
+
+@pytest.mark.parametrize("path", [".", "missing/run", "file/run"])
+def test_a_checkpoint_that_cannot_be_written_is_found_before_training(tmp_path, path):
+    (tmp_path / "file").write_text("x")
+    run = trainer()
+    with pytest.raises(OSError, match=r"Is a directory|No such file|Not a directory"):
+        run.fit(DATA, epochs=1, checkpoint=tmp_path / path)
+    assert run.step == 0
+
+
+def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
+    path, run = tmp_path / "run", trainer()
+    run.fit(DATA, epochs=1, checkpoint=path)
+    before = path.read_bytes()
+
+    def full(file):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*run"):
+            run.fit(DATA, epochs=5, checkpoint=path)
+    assert os.listdir(tmp_path) == ["run"]
+    assert path.read_bytes() == before
+    run.fit(DATA, epochs=5, checkpoint=path)
+    whole = trainer()
+    whole.fit(DATA, epochs=5)
+    np.testing.assert_array_equal(weights(run.model), weights(whole.model))
+
+
+KILLED = """
+import os, random, signal, sys, time
+import numpy as np
+from fastnn import io, nn, optim
+from fastnn.training import Trainer
+
+directory, kills = sys.argv[1], int(sys.argv[2])
+os.chdir(directory)
+x = np.random.default_rng(0).standard_normal((60, 4)).astype(np.float32)
+label = (x[:, 0] > 0).astype(int)
+
+def train(checkpoint=None, on_step=None):
+    net = nn.Sequential(nn.Linear(4, 8, rng=1), nn.Dropout(0.2, rng=2), nn.Activation("relu"), nn.Linear(8, 2, rng=3))
+    trainer = Trainer(net, "softmax_cross_entropy", optim.Adam(net.parameters()), rng=4)
+    options = {"checkpoint": checkpoint, "checkpoint_every": 3, "resume": True} if checkpoint else {}
+    trainer.fit((x, label), epochs=8, batch_size=7, validation=(x, label), **options)
+    return np.concatenate([a.ravel() for a in [*net.state_dict().values(), *trainer._best_state.values()]])
+
+def killed(arrange, after=None):
+    "Run the training in a child until it is killed; say whether it was."
+    child = os.fork()
+    if not child:
+        arrange()
+        train(f"run{runs}")
+        os._exit(0)
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+def die(*_):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+class Torn:
+    "A file of which half is written when the process dies."
+    def __init__(self, file): self.file = file
+    def __enter__(self): return self
+    def __exit__(self, *_): pass
+    def write(self, content):
+        self.file.write(content[: len(content) // 2])
+        self.file.flush()
+        die()
+
+def nth(n, name, before):
+    "Die before or after the n-th call of a function of os."
+    real, calls = getattr(os, name), []
+    def call(*arguments):
+        calls.append(1)
+        if len(calls) == n and before: die()
+        result = real(*arguments)
+        if len(calls) == n: die()
+        return result
+    return lambda: setattr(os, name, call)
+
+points = [lambda: setattr(io, "open", lambda *a: die() if "xb" in a else open(*a)),
+          lambda: setattr(io, "open", lambda *a: Torn(open(*a)) if "xb" in a else open(*a))]
+points += [nth(n, name, before) for name, n in [("fsync", 5), ("replace", 3), ("fsync", 6)] for before in (True, False)]
+
+runs = 0
+whole = train()
+started = time.perf_counter()
+train("run0")
+took = time.perf_counter() - started
+runs += 1
+died = [killed(point) for point in points]
+for _ in range(kills):
+    runs += not killed(lambda: None, random.random() * took / 2)
+same = [(train(f"run{i}") == whole).all() for i in range(runs + 1)]
+print(died, same, sorted(os.listdir()))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_killed_training_ends_with_the_same_bits(tmp_path):
+    """Killed before, within and after each step of writing a checkpoint, and twenty times at random."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KILLED, tmp_path, "20"], check=True, capture_output=True, text=True
+    )
+    died, same, left = map(eval, done.stdout.replace("] [", "];[").split(";"))
+    assert died == [True] * 8, done.stderr
+    assert all(same)
+    assert left == [f"run{i}" for i in range(len(same))]
 
 
 # ---- what goes wrong ----------------------------------------------------------------------------------------

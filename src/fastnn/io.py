@@ -1,11 +1,14 @@
 """Files: arrays and JSON in one safetensors file, and modules on top of that.
 
 A file is written under another name in the same directory, flushed to the disk, and renamed: whatever happens, the old
-file or the new one is there, whole.
+file or the new one is there, whole. The directory is flushed too, so that the new one stays there.
 """
 
+import errno
+import glob
 import json
 import os
+import tempfile
 
 import numpy as np
 
@@ -58,11 +61,43 @@ def write_whole(path, content):
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
+            _flush_directory(os.path.dirname(target))
         finally:
             if os.path.exists(temporary):
                 os.remove(temporary)
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _flush_directory(path):
+    if not hasattr(os, "O_DIRECTORY"):  # Windows has no such thing
+        return
+    try:
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EINVAL):  # not ours to read, or a file system that cannot
+            raise
+
+
+def check_writable(path):
+    """Raise OSError, naming the path, unless a file can be put there; what is there stays."""
+    if os.path.isdir(os.path.realpath(path)):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    try:
+        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
+            pass
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def remove_leftovers(path):
+    """Remove the temporary files that processes killed while writing `path` left beside it."""
+    for name in glob.glob(f"{glob.escape(os.path.realpath(path))}.{'[0-9a-f]' * 8}.tmp"):
+        os.remove(name)
 
 
 def load_arrays(path):

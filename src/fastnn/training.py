@@ -1,10 +1,12 @@
 """The loop that trains any model with any loss: epochs of minibatches, validation, early stopping, a history.
 
 a) A batch is a tuple of arrays: the last one is the target, the others are what `model.vjp` takes.
-b) Nothing of a training hides in the loop: `step`, `epoch`, `history` and the rest are attributes, and callbacks get
-   the trainer itself.
+b) Nothing of a training hides in the loop: `step`, `epoch`, `batch`, `history` and the rest are attributes, so that
+   callbacks get the trainer itself, and a checkpoint is what stands there.
 c) A step is whole or was not made: an error in the data, a loss that is not finite and Ctrl-C leave the weights as they
-   were after the last step.
+   were after the last step, and `fit` goes on from there.
+d) A checkpoint is one file that `fastnn.load` reads: the best weights, as `save` writes them, and beside them what a
+   run needs to go on as if it had never stopped, the last weights among it. So the two never disagree.
 """
 
 import copy
@@ -15,7 +17,10 @@ import json
 import math
 import os
 import shutil
+import signal
+import threading
 import time
+from itertools import islice
 
 import numpy as np
 
@@ -23,7 +28,7 @@ from fastnn import optim
 from fastnn._backend import functions as F
 from fastnn._checks import as_count, as_positive
 from fastnn.data import batches
-from fastnn.io import write_whole
+from fastnn.io import check_writable, load_arrays, remove_leftovers, save, write_whole
 
 __all__ = ["History", "Trainer", "accuracy", "binary_accuracy"]
 
@@ -130,8 +135,8 @@ class Trainer:
     ----------
     step : int
         Steps made.
-    epoch : int
-        Epochs completed.
+    epoch, batch : int
+        Epochs completed, and batches of the present one.
     history : History
         A dict for each epoch: "epoch", "step", "seconds", "rate", "loss", the metrics, and for a validation
         "validation_loss" and so on. Loss and metrics of the training are averages over the epoch, of a model that
@@ -166,10 +171,12 @@ class Trainer:
             raise ValueError(f"metrics hold {unknown[0]!r}, expected names among {', '.join(METRICS)}, or a dict")
         self.clip_norm = None if clip_norm is None else as_positive(clip_norm, "clip_norm")
         self.rng = np.random.default_rng(rng)
-        self.step = self.epoch = 0
+        self.step = self.epoch = self.batch = 0
         self.seconds = 0.0
         self.history, self.best = History(), None
-        self._best_state = None
+        self._best_state = None  # weights of the best epoch
+        self._sums = Sums()  # over the present epoch
+        self._order = None  # the state of the generator of orders when it began
         self._stopping = False
         default = optimizer._defaults["lr"]
         self._factors = [group["lr"] / default if default else 1.0 for group in optimizer.param_groups]
@@ -192,10 +199,16 @@ class Trainer:
         maximize=None,
         patience=None,
         restore_best=None,
+        checkpoint=None,
+        checkpoint_every=None,
+        resume=False,
         callbacks=(),
         verbose=False,
     ):
-        """Train until so many epochs are completed in all.
+        """Train until so many epochs are completed in all, from where the training stands.
+
+        Ctrl-C lets the step that is being made end, and what must be written be written, before it raises
+        KeyboardInterrupt; pressed again it does so at once.
 
         Parameters
         ----------
@@ -221,6 +234,16 @@ class Trainer:
         restore_best : bool
             Whether the model ends with the weights of the best epoch. None: if there is a validation. One that is to
             be trained further wants False.
+        checkpoint : path, optional
+            A file to write after every epoch, and when Ctrl-C stops the training: whole or not at all. `fastnn.load`
+            reads the model with its best weights from it.
+        checkpoint_every : int, optional
+            Write it after every so many steps, too.
+        resume : bool
+            Go on from the checkpoint, if it is there yet, with a trainer and arguments like those that it was written
+            with. The weights are then bit for bit those of a training that nothing stopped: an iterable of batches has
+            to repeat itself for that, or to draw its order from a generator in its attribute `rng`, as `data.batches`
+            does.
         callbacks : sequence of callable
             Each is called with the trainer after every epoch, when its report stands in `history`; `on_step`, if it
             has it, after every step.
@@ -235,31 +258,52 @@ class Trainer:
         Raises
         ------
         ValueError
-            If there is nothing to train on, or an argument is out of range.
+            If there is nothing to train on, an argument is out of range, or the checkpoint is damaged or of another
+            training.
+        OSError
+            If the checkpoint cannot be read or written. The one before it stays, and so does what was learnt: a second
+            `fit` goes on.
         FloatingPointError
             If the loss or the gradient is not finite: it names the step, and the first layer or array that is not. That
             step is not made.
         """
         epochs = as_count(epochs, "epochs")
         patience = None if patience is None else as_count(patience, "patience")
+        checkpoint_every = None if checkpoint_every is None else as_count(checkpoint_every, "checkpoint_every")
+        if checkpoint is None and (resume or checkpoint_every):
+            raise ValueError("checkpoint is None, expected a path to resume from or to write to")
+        self._data = described(train, batch_size, shuffle)
         train = self._batches(train, "train", batch_size, shuffle)
         validate = self._validation(validation, batch_size)
         monitor = monitor or ("loss" if validation is None else "validation_loss")
         maximize = not monitor.endswith("loss") if maximize is None else maximize
         restore_best = validation is not None if restore_best is None else restore_best
         listeners = [callback.on_step for callback in callbacks if hasattr(callback, "on_step")]
+        if checkpoint is not None:
+            check_writable(checkpoint)
+            remove_leftovers(checkpoint)
+            if resume and os.path.exists(checkpoint):
+                self._restore(checkpoint, train)
         self._stopping = False
-        show = Display(self, epochs, verbose)
-        with show:
-            while self.epoch < epochs and not self._stopping:
-                report = self._one_epoch(train, listeners, show)
-                report |= {f"validation_{name}": value for name, value in validate().items()}
+        with Interrupt() as interrupt, Display(self, epochs, verbose) as show:
+            while self.epoch < epochs and not self._stopping and not self._out_of(patience):
+                for batch in self._rest(train):
+                    began = time.perf_counter()
+                    loss = self._learn(batch)
+                    self.seconds += time.perf_counter() - began
+                    for listener in listeners:
+                        listener(self)
+                    show.step(loss)
+                    if interrupt.asked or (checkpoint_every and self.step % checkpoint_every == 0):
+                        self._save(checkpoint, train)
+                        interrupt.obey()
+                report = self._report(validate)
                 self._judge(report, monitor, maximize)
                 show.report(report)
                 for callback in callbacks:
                     callback(self)
-                if patience is not None and self.epoch - self.best["epoch"] >= patience:
-                    self.stop()
+                self._save(checkpoint, train)
+                interrupt.obey()
         if restore_best and self._best_state is not None:
             self.model.load_state_dict(self._best_state)
         return self.history
@@ -277,25 +321,31 @@ class Trainer:
 
     # ---- the loop -------------------------------------------------------------------------------------------
 
-    def _one_epoch(self, train, listeners, show):
-        """Go through the batches once, and return the report."""
-        sums, began = Sums(), time.perf_counter() - self.seconds
-        for batch in train:
-            loss, output, target = self._learn(self._checked(batch))
-            sums.add(loss, output, target, self.metrics)
-            self.seconds = time.perf_counter() - began
-            for listener in listeners:
-                listener(self)
-            show.step(loss)
-        if not sums.count:
-            raise ValueError("train yielded no batch, expected at least one an epoch")
-        self.epoch += 1
-        rate = self.optimizer.param_groups[0]["lr"]
-        return {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "rate": rate, **sums.means()}
+    def _rest(self, train):
+        """Yield the batches of this epoch that are yet to come."""
+        rng = getattr(train, "rng", None)
+        if not self.batch:
+            self._order = rng and rng.bit_generator.state
+            yield from train
+            return
+        generators = self._generators(train)
+        now = {name: generator.bit_generator.state for name, generator in generators.items()}
+        if rng:
+            rng.bit_generator.state = self._order
+        batches = iter(train)
+        for _ in islice(batches, self.batch):
+            pass
+        for name, generator in generators.items():
+            generator.bit_generator.state = now[name]
+        yield from batches
+
+    def _out_of(self, patience):
+        """Say whether the last epochs did not improve on the best, as many as the patience is."""
+        return patience is not None and self.best is not None and self.epoch - self.best["epoch"] >= patience
 
     def _learn(self, batch):
         """Make one step."""
-        *inputs, target = batch
+        *inputs, target = self._checked(batch)
         output, back = self.model.vjp(*inputs)
         if isinstance(output, tuple):
             output = output[0]
@@ -316,16 +366,30 @@ class Trainer:
                 group["lr"] = rate * factor
         self.optimizer.step()
         self.step += 1
-        return loss, output, target
+        self.batch += 1
+        self._sums.add(loss, output, target, self.metrics)
+        return loss
+
+    def _report(self, validate):
+        """End the epoch, and return the report on it."""
+        if not self._sums.count:
+            raise ValueError("train yielded no batch, expected at least one an epoch")
+        means, rate = self._sums.means(), self.optimizer.param_groups[0]["lr"]
+        scores = {f"validation_{name}": value for name, value in validate().items()}
+        self.epoch, self.batch, self._sums = self.epoch + 1, 0, Sums()
+        return {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "rate": rate, **means, **scores}
 
     def _judge(self, report, monitor, maximize):
         """Add a report to the history, and keep the weights if they are the best so far."""
         if monitor not in report:
             raise ValueError(f"monitor is {monitor!r}, expected one of {', '.join(report)}")
         self.history.append(report)
-        sign = -1 if maximize else 1
-        if self.best is None or sign * report[monitor] < sign * self.best[monitor]:
+        score, sign = report[monitor], -1 if maximize else 1
+        best = math.nan if self.best is None else self.best[monitor]
+        if self.best is None or sign * score < sign * best or (math.isnan(best) and not math.isnan(score)):
             self.best, self._best_state = report, self.model.state_dict()
+        if hasattr(self.schedule, "observe"):
+            self.schedule.observe(score)
 
     def _evaluate(self, data):
         sums = Sums()
@@ -339,6 +403,71 @@ class Trainer:
         if not sums.count:
             raise ValueError("data yielded no batch, expected at least one")
         return sums.means()
+
+    # ---- checkpoints ----------------------------------------------------------------------------------------
+
+    def _generators(self, train):
+        """Return every generator that the training draws from, by name."""
+        found = {"rng": self.rng, "train": getattr(train, "rng", None)}
+        for path, module in self.model.named_modules():
+            found |= {f"model.{path}.{name}": value for name, value in vars(module).items()}
+        return {name: value for name, value in found.items() if isinstance(value, np.random.Generator)}
+
+    def _save(self, path, train):
+        """Write the checkpoint, if there is to be one."""
+        if path is None:
+            return
+        last = self.model.state_dict()
+        best = copy.deepcopy(self.model)
+        best.load_state_dict(self._best_state or last)
+        optimizer = self.optimizer.state_dict()
+        arrays = {f"last/{name}": value for name, value in last.items()}
+        for i, slots in optimizer["state"].items():
+            arrays |= {f"optimizer/{i}/{slot}": slots.pop(slot) for slot in slots.keys() - {"step"}}
+        states = {name: generator.bit_generator.state for name, generator in self._generators(train).items()}
+        training = {
+            **{name: getattr(self, name) for name in ("step", "epoch", "batch", "seconds", "best", "history")},
+            "has_best": self._best_state is not None,
+            "sums": vars(self._sums),
+            "order": self._order,
+            "random": states,
+            "optimizer": {"class": type(self.optimizer).__name__, **optimizer},
+            "schedule": self.schedule.state_dict() if hasattr(self.schedule, "state_dict") else None,
+            "data": self._data,
+        }
+        save(best, path, {"training": plain(training)}, arrays)
+
+    def _restore(self, path, train):
+        """Take the place of the training that wrote a checkpoint."""
+        arrays, metadata = load_arrays(path)
+        try:
+            if "training" not in metadata:
+                raise ValueError("it holds no training")
+            training = metadata["training"]
+            own = {"train": self._data, "optimizer": type(self.optimizer).__name__}
+            given = {"train": training["data"], "optimizer": training["optimizer"].pop("class")}
+            for what in own:
+                if given[what] != own[what]:
+                    raise ValueError(f"its {what} was {given[what]}, and is now {own[what]}")
+            names = list(self.model.state_dict())
+            optimizer = training["optimizer"]
+            optimizer["state"] = {int(i): slots for i, slots in optimizer["state"].items()}
+            for name in [name for name in arrays if name.startswith("optimizer/")]:
+                _, i, slot = name.split("/")
+                optimizer["state"][int(i)][slot] = arrays[name]
+            self.model.load_state_dict({name: arrays[f"last/{name}"] for name in names})
+            self.optimizer.load_state_dict(optimizer)
+            for name, generator in self._generators(train).items():
+                generator.bit_generator.state = restored(training["random"][name])
+            if training["schedule"] is not None:
+                self.schedule.load_state_dict(training["schedule"])
+            self._best_state = {name: arrays[name] for name in names} if training["has_best"] else None
+            self._sums, self._order = Sums(**training["sums"]), restored(training["order"])
+            for name in ("step", "epoch", "batch", "seconds", "best"):
+                setattr(self, name, training[name])
+            self.history[:] = training["history"]
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{os.fspath(path)} cannot be gone on with: {error}") from error
 
     # ---- data -----------------------------------------------------------------------------------------------
 
@@ -395,8 +524,8 @@ class Trainer:
 class Sums:
     """Sums of losses and metrics over batches, each weighted by the elements of its target."""
 
-    def __init__(self):
-        self.count, self.totals = 0, {}
+    def __init__(self, count=0, totals=None):
+        self.count, self.totals = count, totals or {}
 
     def add(self, loss, output, target, metrics):
         n = np.size(target)
@@ -407,6 +536,31 @@ class Sums:
 
     def means(self):
         return {name: total / self.count for name, total in self.totals.items()}
+
+
+class Interrupt:
+    """Ctrl-C put off until it does no harm, where Python's own handler would have it (so in the main thread alone)."""
+
+    def __enter__(self):
+        self.asked = False
+        main = threading.current_thread() is threading.main_thread()
+        self._mine = main and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        if self._mine:
+            signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *error):
+        if self._mine:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def _note(self, *signal_and_frame):
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+    def obey(self):
+        if self.asked:
+            raise KeyboardInterrupt
 
 
 class Display:
@@ -448,6 +602,34 @@ class Display:
             self.headed = True
         self.bar.write("  ".join(f"{value:>{max(10, len(name))}.5g}" for name, value in report.items()))
         self.bar.update()
+
+
+def described(train, batch_size, shuffle):
+    """Return what tells one set of batches from another."""
+    if isinstance(train, tuple):
+        shapes = ", ".join(str(np.shape(array)) for array in train)
+        return f"arrays of shapes {shapes} in {'shuffled ' * shuffle}batches of {batch_size}"
+    return f"{len(train)} batches" if hasattr(train, "__len__") else "batches"
+
+
+def plain(value):
+    """Return a value as JSON can hold it: arrays as dicts, NumPy's numbers as Python's."""
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": value.dtype.str}
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def restored(value):
+    """Return what `plain` was given, with lists for tuples."""
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"array", "dtype"}:
+        return np.array(value["array"], value["dtype"])
+    return {name: restored(item) for name, item in value.items()}
 
 
 def first_bad(array):

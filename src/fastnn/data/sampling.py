@@ -10,11 +10,15 @@ __all__ = ["batches", "consecutive_windows", "random_windows"]
 
 
 class Passes:
-    """What every sampler returns: `len` batches, gone through afresh each time it is iterated."""
+    """What every sampler returns: `len` batches, gone through afresh each time it is iterated.
 
-    def __init__(self, length, one_pass):
+    `rng` draws their order, None if nothing does: its state when a pass begins decides all of it.
+    """
+
+    def __init__(self, length, one_pass, rng=None):
         self._length = length
         self._one_pass = one_pass
+        self.rng = rng
 
     def __len__(self):
         return self._length
@@ -86,7 +90,7 @@ def batches(*arrays, size=32, shuffle=True, rng=None, drop_last=False):
             batch = tuple(array[picked] for array in arrays)
             yield batch if len(arrays) > 1 else batch[0]
 
-    return Passes(count, one_pass)
+    return Passes(count, one_pass, rng if shuffle else None)
 
 
 def random_windows(tokens, num_steps, batch_size, *, offset=0, rng=None, drop_last=False):
@@ -153,7 +157,7 @@ def random_windows(tokens, num_steps, batch_size, *, offset=0, rng=None, drop_la
         for xs, ys in rows:
             yield np.ascontiguousarray(xs.T), np.ascontiguousarray(ys.T)
 
-    return Passes(len(rows), one_pass)
+    return Passes(len(rows), one_pass, rng)
 
 
 def consecutive_windows(tokens, num_steps, batch_size, *, offset=0):
