@@ -319,6 +319,69 @@ class Trainer:
         """
         return self._evaluate(self._batches(data, "data", batch_size, False))
 
+    def range_test(self, train, *, low=1e-6, high=1.0, steps=100, batch_size=32, stop=4.0):
+        """Return rates, and the losses of steps made with them, one after the other, rising from low to high.
+
+        All is done by copies: model, optimiser and generators stay as they are. A good rate lies a few times below that
+        with which the losses begin to rise.
+
+        Parameters
+        ----------
+        train : tuple of arrays, or iterable of batches
+        low, high : float
+            The first and the last rate; those between form a geometric series.
+        steps : int
+        batch_size : int
+            Rows in a batch, of arrays.
+        stop : float
+            End when a loss is not finite, or their running average exceeds so many times its smallest value.
+
+        Returns
+        -------
+        rates, losses : ndarray (n,)
+            n is `steps` or less. losses[i] is the loss before the step with rates[i].
+
+        Notes
+        -----
+        Smith (2017), "Cyclical learning rates for training neural networks", section 3.3.
+
+        Examples
+        --------
+        >>> from fastnn import nn, optim
+        >>> net = nn.Linear(3, 1, rng=0)
+        >>> x = np.random.default_rng(0).standard_normal((100, 3)).astype(np.float32)
+        >>> trainer = Trainer(net, "mse_loss", optim.SGD(net.parameters()), rng=0)
+        >>> rates, losses = trainer.range_test((x, x @ np.ones((3, 1), np.float32)), high=10.0)
+        >>> bool(0.01 < rates[losses.argmin()] < 1 < rates[-1] < 10)
+        True
+        """
+        low, high, steps = as_positive(low, "low"), as_positive(high, "high"), as_count(steps, "steps", least=2)
+        trial = copy.deepcopy(self)
+        trial.metrics, first = {}, trial.step
+        trial.schedule = lambda step: low * (high / low) ** ((step - first) / (steps - 1))
+        train = trial._batches(train, "train", batch_size, True)
+        rng = getattr(train, "rng", None)
+        before = rng and rng.bit_generator.state
+        losses, average, least = [], 0.0, math.inf
+        try:
+            while len(losses) < steps and average <= stop * least:
+                made = len(losses)
+                for batch in train:
+                    losses.append(trial._learn(batch))
+                    share = max(0.1, 1 / len(losses))
+                    average += share * (losses[-1] - average)
+                    least = min(least, average)
+                    if len(losses) == steps or average > stop * least:
+                        break
+                if len(losses) == made:
+                    raise ValueError("train yielded no batch, expected at least one an epoch")
+        except FloatingPointError:
+            pass
+        finally:
+            if rng:
+                rng.bit_generator.state = before
+        return np.array([trial.schedule(first + i) for i in range(len(losses))]), np.array(losses)
+
     # ---- the loop -------------------------------------------------------------------------------------------
 
     def _rest(self, train):
