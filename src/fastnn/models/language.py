@@ -218,7 +218,7 @@ class CharLM(nn.Module):
             nats += F.softmax_cross_entropy(logits[skip:], window[1 + skip :], reduction="sum", need_grad=False)[0]
         return perplexity(nats / len(text))
 
-    def sample(self, prefix, n, temperature=0, top_k=None, rng=None):
+    def sample(self, prefix, n, temperature=0, top_k=None, top_p=None, rng=None):
         """Return n characters that go on from a prefix.
 
         Parameters
@@ -231,6 +231,9 @@ class CharLM(nn.Module):
             softmax(logits / temperature).
         top_k : int, optional
             Draw among the k likeliest alone.
+        top_p : float, optional
+            Draw among the likeliest alone, as few as have a probability of top_p together (nucleus sampling, Holtzman
+            et al. 2020, "The curious case of neural text degeneration"); of those that top_k leaves, if both are given.
         rng : numpy.random.Generator, int or None
 
         Returns
@@ -249,15 +252,12 @@ class CharLM(nn.Module):
         n = as_count(n, "n", least=0)
         if not prefix:
             raise ValueError("prefix is empty, expected at least one character to go on from")
-        if not 0 <= temperature < math.inf:
-            raise ValueError(f"temperature is {temperature}, expected a number of at least 0")
-        top_k = len(self.vocabulary) if top_k is None else min(as_count(top_k, "top_k"), len(self.vocabulary))
         rng = np.random.default_rng(rng)
         logits, state = self(self.vocabulary.encode(prefix)[:, None])
         step, logits, drawn = self.recurrent.stream(), logits[-1], []
         step.state = state
         while len(drawn) < n:
-            drawn.append(_draw(logits[0], temperature, top_k, rng))
+            drawn.append(draw(logits[0], temperature, top_k, top_p, rng))
             logits = self.output(step(self.embedding(drawn[-1:])))
         return self.vocabulary.decode(drawn)
 
@@ -586,15 +586,24 @@ def _own_generator(rng):
     return np.random.Generator(np.random.PCG64(int(np.random.default_rng(rng).integers(2**63))))
 
 
-def _draw(logits, temperature, top_k, rng):
-    """Return the index of the next character."""
+def draw(logits, temperature, top_k, top_p, rng):
+    """Return the index of the next token; the arguments are those of `CharLM.sample`."""
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature is {temperature}, expected a number of at least 0")
+    if top_p is not None and not 0 < top_p <= 1:
+        raise ValueError(f"top_p is {top_p}, expected a number above 0, and at most 1")
+    top_k = len(logits) if top_k is None else min(as_count(top_k, "top_k"), len(logits))
     if temperature == 0:
         return int(logits.argmax())
     likeliest = np.argpartition(logits, -top_k)[-top_k:]
     logits = logits[likeliest].astype(np.float64)
     with np.errstate(all="ignore"):  # a low temperature sends all but the likeliest to -inf
-        logits = (logits - logits.max()) / temperature
-    return int(rng.choice(likeliest, p=F.softmax(logits)))
+        p = F.softmax((logits - logits.max()) / temperature)
+    if top_p is not None:
+        order = p.argsort()[::-1]
+        kept = order[: np.searchsorted(np.cumsum(p[order]), top_p) + 1]
+        likeliest, p = likeliest[kept], p[kept] / p[kept].sum()
+    return int(rng.choice(likeliest, p=p))
 
 
 def check_writable(path):
