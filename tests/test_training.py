@@ -120,15 +120,11 @@ def test_the_schedule_sets_the_rate_of_every_group():
     groups = [{"params": net[0].parameters()}, {"params": net[3].parameters(), "lr": 0.1}]
     optimizer, rates = optim.SGD(groups, lr=0.2), []
 
-    class Watch:
-        def __call__(self, run):
-            pass
-
-        def on_step(self, run):
-            rates.append([group["lr"] for group in run.optimizer.param_groups])
+    def watch(run):
+        rates.append([group["lr"] for group in run.optimizer.param_groups])
 
     run = Trainer(net, "softmax_cross_entropy", optimizer, schedule=lambda step: 1 / (1 + step))
-    history = run.fit(DATA, epochs=2, batch_size=25, callbacks=[Watch()])
+    history = run.fit(DATA, epochs=2, batch_size=25, step_callbacks=[watch])
     assert rates == [[1, 0.5], [1 / 2, 1 / 4], [1 / 3, 1 / 6], [1 / 4, 1 / 8]]
     assert history.column("rate") == [1 / 2, 1 / 4]
 
@@ -204,18 +200,14 @@ def test_metrics():
 # ---- checkpoints --------------------------------------------------------------------------------------------
 
 
-class StopAt:
-    """Raise an error after a step."""
+def stop_at(step, error=KeyboardInterrupt):
+    """Return a callback that raises an error after a step."""
 
-    def __init__(self, step, error=KeyboardInterrupt):
-        self.step, self.error = step, error
+    def stop(run):
+        if run.step == step:
+            raise error
 
-    def __call__(self, run):
-        pass
-
-    def on_step(self, run):
-        if run.step == self.step:
-            raise self.error
+    return stop
 
 
 OPTIMIZERS = {
@@ -264,7 +256,7 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, optimizer, 
     options |= {"checkpoint": tmp_path / "run", "checkpoint_every": 2, "resume": True}
     run, data = resumable(optimizer, generator, iterable)
     with pytest.raises(KeyboardInterrupt):
-        run.fit(data, **options, callbacks=[StopAt(stop)])
+        run.fit(data, **options, step_callbacks=[stop_at(stop)])
     run, data = resumable(optimizer, generator, iterable)
     run.fit(data, **options)
     np.testing.assert_array_equal(weights(run.model), weights(whole.model))
@@ -285,7 +277,7 @@ def test_fit_goes_on_after_an_error_in_the_same_process():
     whole.fit(DATA, epochs=3, batch_size=16)
     for stop in (2, 4, 7):
         with pytest.raises(ZeroDivisionError):
-            run.fit(DATA, epochs=3, batch_size=16, callbacks=[StopAt(stop, ZeroDivisionError)])
+            run.fit(DATA, epochs=3, batch_size=16, step_callbacks=[stop_at(stop, ZeroDivisionError)])
     history = run.fit(DATA, epochs=3, batch_size=16)
     np.testing.assert_array_equal(weights(run.model), weights(whole.model))
     assert history.column("loss") == whole.history.column("loss")
@@ -301,10 +293,9 @@ def test_an_early_stopped_training_stays_stopped(tmp_path):
 
 @pytest.mark.parametrize("keep", [True, False])
 def test_ctrl_c_ends_the_step_and_writes_the_checkpoint(tmp_path, keep):
-    class Press(StopAt):
-        def on_step(self, run):
-            if run.step == self.step:
-                os.kill(os.getpid(), signal.SIGINT)
+    def press(run):
+        if run.step == 6:
+            os.kill(os.getpid(), signal.SIGINT)
 
     whole, run = trainer(network(dropout=0.3)), trainer(network(dropout=0.3))
     whole.fit(DATA, epochs=2, batch_size=16)
@@ -312,7 +303,7 @@ def test_ctrl_c_ends_the_step_and_writes_the_checkpoint(tmp_path, keep):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            run.fit(DATA, **options, callbacks=[Press(6)])
+            run.fit(DATA, **options, step_callbacks=[press])
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert (run.step, run.epoch, run.batch) == (6, 1, 2)
         if keep:

@@ -128,6 +128,9 @@ class Trainer:
         group whose rate was half the optimiser's own when the trainer was made gets half of it, and so on.
     clip_norm : float, optional
         The largest norm of the gradient of all parameters together.
+    penalty : callable, optional
+        Gets the model once its gradients are there, and adds to them: see `fastnn.regularize`. The loss that is
+        reported is that without it, so that it compares with a validation's.
     rng : numpy.random.Generator, int or None
         Shuffles the batches.
 
@@ -160,8 +163,8 @@ class Trainer:
     (30, True)
     """
 
-    def __init__(self, model, loss, optimizer, *, metrics=(), schedule=None, clip_norm=None, rng=None):
-        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+    def __init__(self, model, loss, optimizer, *, metrics=(), schedule=None, clip_norm=None, penalty=None, rng=None):
+        self.model, self.optimizer, self.schedule, self.penalty = model, optimizer, schedule, penalty
         self.loss = getattr(F, loss, None) if isinstance(loss, str) else loss
         if not callable(self.loss) or (isinstance(loss, str) and not loss.endswith(("_loss", "_cross_entropy"))):
             raise ValueError(f"loss is {loss!r}, expected the name of a loss of fastnn, or a function")
@@ -203,6 +206,7 @@ class Trainer:
         checkpoint_every=None,
         resume=False,
         callbacks=(),
+        step_callbacks=(),
         verbose=False,
     ):
         """Train until so many epochs are completed in all, from where the training stands.
@@ -244,9 +248,8 @@ class Trainer:
             with. The weights are then bit for bit those of a training that nothing stopped: an iterable of batches has
             to repeat itself for that, or to draw its order from a generator in its attribute `rng`, as `data.batches`
             does.
-        callbacks : sequence of callable
-            Each is called with the trainer after every epoch, when its report stands in `history`; `on_step`, if it
-            has it, after every step.
+        callbacks, step_callbacks : sequence of callable
+            Called with the trainer after every epoch, when its report stands in `history`, and after every step.
         verbose : bool
             Print the reports and, on a terminal, show a progress bar.
 
@@ -278,7 +281,6 @@ class Trainer:
         monitor = monitor or ("loss" if validation is None else "validation_loss")
         maximize = not monitor.endswith("loss") if maximize is None else maximize
         restore_best = validation is not None if restore_best is None else restore_best
-        listeners = [callback.on_step for callback in callbacks if hasattr(callback, "on_step")]
         if checkpoint is not None:
             check_writable(checkpoint)
             remove_leftovers(checkpoint)
@@ -291,8 +293,8 @@ class Trainer:
                     began = time.perf_counter()
                     loss = self._learn(batch)
                     self.seconds += time.perf_counter() - began
-                    for listener in listeners:
-                        listener(self)
+                    for callback in step_callbacks:
+                        callback(self)
                     show.step(loss)
                     if interrupt.asked or (checkpoint_every and self.step % checkpoint_every == 0):
                         self._save(checkpoint, train)
@@ -417,6 +419,8 @@ class Trainer:
             raise FloatingPointError(f"the loss is {loss} in step {self.step + 1}: {self._culprit(inputs, target)}")
         self.optimizer.zero_grad()
         back(gradient)
+        if self.penalty is not None:
+            self.penalty(self.model)
         if self.clip_norm is not None:
             norm = optim.clip_grad_norm(self.model.parameters(), self.clip_norm)
             if not math.isfinite(norm):
