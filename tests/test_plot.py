@@ -72,6 +72,8 @@ def test_histograms(rng):
         assert baseline == i
         np.testing.assert_allclose(edges, np.linspace(0, 1, 9))
         np.testing.assert_allclose((drawn - i) / 0.9 * np.max(counts), count)
+    cut, *_ = plot.histograms(layers, bins=8, range=(0, 1), limit=0.2).patches[1].get_data()
+    np.testing.assert_allclose((cut - 1) / 0.9 * 0.2, np.minimum(counts[1] / 200, 0.2))
 
 
 def test_curves_leave_out_what_was_not_measured():

@@ -70,10 +70,10 @@ def activations(names=("sigmoid", "tanh", "relu", "gelu"), *, x=None, derivative
         ax.plot(x, getattr(F, name)(x), color=color, label=name)
         if derivatives:
             ax.plot(x, getattr(F, f"{name}_derivative")(x), "--", color=color, label=f"{name}′")
-    return _finish(ax, "x", "f(x)", legend=1 + derivatives)
+    return _finish(ax, "x", "f(x)", legend="upper left", columns=1 + derivatives)
 
 
-def histograms(layers, *, bins=30, range=None, ax=None):
+def histograms(layers, *, bins=30, range=None, limit=None, ax=None):
     """Draw what the activations of each layer are like: a histogram a layer, on its side, one beside the other.
 
     Parameters
@@ -82,13 +82,16 @@ def histograms(layers, *, bins=30, range=None, ax=None):
         The activations of each layer, of any shape; without names layers are numbered from 1.
     bins : int
     range : pair of float, optional
-        Of the activations that count; by default all do.
+        Of the activations that are drawn; by default all are.
+    limit : float, optional
+        The share of a layer's activations at which a bar is cut off, so that many zeros do not hide the others; by
+        default the largest of all bars.
     ax : matplotlib Axes, optional
 
     Returns
     -------
     ax : matplotlib Axes
-        The widest bar is 0.9 layers wide, and all bars have one scale where layers have equally many activations.
+        The length of a bar is its share of the layer's activations, 0.9 standing for `limit`.
 
     Examples
     --------
@@ -101,10 +104,11 @@ def histograms(layers, *, bins=30, range=None, ax=None):
     arrays = [np.ravel(layer) for layer in layers.values()]
     range = range or (min(a.min() for a in arrays), max(a.max() for a in arrays))
     counts, edges = zip(*(np.histogram(a, bins, range) for a in arrays), strict=True)
-    scale = 0.9 / max(1, np.max(counts))
+    shares = np.array([count / max(1, a.size) for count, a in zip(counts, arrays, strict=True)])
+    limit = limit or shares.max() or 1.0
     ax = _axes(ax)
-    for i, count in enumerate(counts):
-        ax.stairs(i + scale * count, edges[i], baseline=i, orientation="horizontal", fill=True, color=COLORS[0])
+    for i, bars in enumerate(0.9 * np.minimum(1, shares / limit)):
+        ax.stairs(i + bars, edges[i], baseline=i, orientation="horizontal", fill=True, color=COLORS[0])
     ax.set_xticks(np.arange(len(layers)), layers, ha="left")
     return _finish(ax, "layer", "activation")
 
@@ -132,7 +136,7 @@ def losses(curves, *, x=None, xlabel="epoch", ylabel="loss (nats)", ax=None):
     [('training', [[1.0, 2.3], [2.0, 1.1], [3.0, 0.7]]), ('validation', [[1.0, 1.9], [3.0, 0.9]])]
     """
     curves = _curves(curves, x)
-    return _finish(_lines(_axes(ax), curves), xlabel, ylabel, legend=any(curves))
+    return _finish(_lines(_axes(ax), curves), xlabel, ylabel, legend="upper right" if any(curves) else None)
 
 
 def perplexities(curves, *, x=None, xlabel="epoch", vocabulary=None, ax=None):
@@ -166,7 +170,8 @@ def perplexities(curves, *, x=None, xlabel="epoch", vocabulary=None, ax=None):
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-    return _finish(ax, xlabel, "perplexity", legend=any(curves) or vocabulary is not None)
+    legend = "lower left" if any(curves) or vocabulary is not None else None
+    return _finish(ax, xlabel, "perplexity", legend=legend)
 
 
 def schedules(functions, steps, *, ax=None):
@@ -194,7 +199,7 @@ def schedules(functions, steps, *, ax=None):
     rates = {name: (at, np.array([function(int(step)) for step in at])) for name, function in functions.items()}
     ax = _lines(_axes(ax), rates)
     ax.set_ylim(bottom=0)
-    return _finish(ax, "step", "learning rate", legend=any(rates))
+    return _finish(ax, "step", "learning rate", legend="upper right" if any(rates) else None)
 
 
 def learning_rate_finder(rates, losses, *, chosen=None, ax=None):
@@ -230,7 +235,7 @@ def learning_rate_finder(rates, losses, *, chosen=None, ax=None):
     lowest, drop = losses.min(), losses[0] - losses.min()
     if drop > 0:
         ax.set_ylim(lowest - 0.1 * drop, losses[0] + 0.5 * drop)
-    return _finish(ax, "learning rate", "loss", legend=chosen is not None)
+    return _finish(ax, "learning rate", "loss", legend=None if chosen is None else "upper left")
 
 
 def trajectories(f, paths, *, xlim, ylim, minimum=None, ax=None):
@@ -273,7 +278,7 @@ def trajectories(f, paths, *, xlim, ylim, minimum=None, ax=None):
     if minimum is not None:
         ax.plot(*minimum, "*", color="black", markersize=10, linestyle="none", label="minimum")
     ax.set(xlim=xlim, ylim=ylim)
-    return _finish(ax, "x", "y", legend=True)
+    return _finish(ax, "x", "y", legend="upper right")
 
 
 def gradient_norms(norms, *, x=None, xlabel="time step", ax=None):
@@ -300,7 +305,7 @@ def gradient_norms(norms, *, x=None, xlabel="time step", ax=None):
     curves = _curves(norms, x)
     ax = _lines(_axes(ax), curves)
     ax.set_yscale("log")
-    return _finish(ax, xlabel, "norm of the gradient", legend=any(curves))
+    return _finish(ax, xlabel, "norm of the gradient", legend="best" if any(curves) else None)
 
 
 def confusion_matrix(targets, predictions, labels=None, *, ax=None):
@@ -428,15 +433,15 @@ def _axes(ax):
     return Figure(layout="constrained").add_subplot()
 
 
-def _finish(ax, xlabel, ylabel, *, legend=False, plain=True):
-    """Label the axes, draw a grid instead of a frame (`plain`), and a legend of so many columns."""
+def _finish(ax, xlabel, ylabel, *, legend=None, columns=1, plain=True):
+    """Label the axes, draw a grid instead of a frame (`plain`), and a legend if it says where."""
     ax.set(xlabel=xlabel, ylabel=ylabel)
     if plain:
         ax.grid(color="0.92")
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
     if legend:
-        ax.legend(frameon=False, ncols=legend)
+        ax.legend(loc=legend, ncols=columns, frameon=False)
     return ax
 
 
@@ -456,7 +461,9 @@ def _curves(curves, x):
 
 
 def _lines(ax, curves):
-    """Draw lines by name; points too where they are few."""
+    """Draw lines by name; points too where they are few. Whole numbers along x have whole numbers as ticks."""
+    if all(x.dtype.kind in "iu" for x, _ in curves.values()):
+        ax.xaxis.get_major_locator().set_params(integer=True)
     for i, (name, (x, y)) in enumerate(curves.items()):
         look = {"color": COLORS[i % len(COLORS)], "linestyle": STYLES[i // len(COLORS) % len(STYLES)]}
         ax.plot(x, y, marker="." if len(x) <= 40 else None, label=name or None, **look)

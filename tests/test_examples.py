@@ -1,0 +1,118 @@
+"""Every example runs at toy size and draws its figure; those that are quick reproduce their published numbers."""
+
+import re
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+ROOT = Path(__file__).parents[1]
+EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("*.py")) if path.stem != "experiment"}
+
+
+@pytest.fixture(autouse=True)
+def _in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def run(monkeypatch):
+    """Run an example as from the command line; return its names."""
+
+    def run(name, *arguments):
+        monkeypatch.setattr("sys.argv", [f"{name}.py", *arguments])
+        return runpy.run_path(str(EXAMPLES[name]), run_name="__main__")
+
+    return run
+
+
+def sized(name):
+    return "settings(" in EXAMPLES[name].read_text()
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_is_a_percent_script_with_a_title(name):
+    text = EXAMPLES[name].read_text()
+    assert re.match(r'"""[A-Z][^\n]+[.:]', text)
+    assert re.search(r"^# %%$", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if sized(name)])
+def test_runs_at_toy_size(name, run, capsys):
+    run(name, "--quick")
+    assert capsys.readouterr().out
+    assert Path(f"{name}.png").exists()
+
+
+def test_refuses_an_option_that_is_none(run):
+    with pytest.raises(SystemExit, match="2"):
+        run("vectorisation", "--quik")
+
+
+def test_activations(run):
+    slopes = run("activations")["slopes"]
+    assert slopes["sigmoid"] == (0.25, 0.25)
+    assert slopes["tanh"] == (1, 1)
+    assert slopes["relu"] == (0, 1)
+
+
+def test_initialisation_gives_the_published_numbers(run):
+    names = run("initialisation")
+    for key, expected in {
+        ("sigmoid", "1"): [0.459, 0.439, 0.436, 0.438, 0.440],
+        ("sigmoid", "0.01"): [0.025, 0.0123, 0.0123, 0.0123, 0.0123],
+        ("sigmoid", "Xavier"): [0.208, 0.126, 0.118, 0.122, 0.123],
+        ("relu", "0.01"): [5.8e-2, 4e-3, 2.9e-4, 2e-5, 1.5e-6],
+        ("relu", "Xavier"): [0.584, 0.405, 0.288, 0.202, 0.149],
+        ("relu", "He"): [0.827, 0.809, 0.813, 0.807, 0.842],
+    }.items():
+        np.testing.assert_allclose(names["deviations"][key], expected, rtol=0.03, err_msg=str(key))
+    assert ((names["saturated"] > 0.64) & (names["saturated"] < 0.78)).all()
+
+
+def test_linear_regression_finds_the_closed_form(run):
+    names = run("linear_regression")
+    np.testing.assert_allclose(names["descended"], names["closed"], atol=1e-4)
+    np.testing.assert_allclose(names["closed"], names["true"], atol=2e-3)
+
+
+def test_softmax_with_loss_is_the_fused_function(run):
+    assert run("softmax_with_loss")["difference"] < 1e-14
+
+
+def test_computation_graph_of_the_lecture(run):
+    names = run("computation_graph")
+    assert [names[name] for name in ("f", "dx", "dy", "dz")] == [6, 2, 5, 0]
+    np.testing.assert_allclose(names["numerical"], [2, 5, 0], atol=1e-9)
+
+
+def test_weight_gradient(run):
+    names = run("weight_gradient")
+    for derived, numerical in names["checks"].values():
+        np.testing.assert_allclose(derived, numerical, atol=1e-9)
+    assert names["report"].error < 1e-6
+
+
+def test_equal_weights_stay_equal(run):
+    assert run("symmetry", "--quick")["units"] == {"equal": 1, "random": 8}
+
+
+def test_gradients_of_a_relu_rnn(run):
+    norms = run("relu_rnn")["found"]
+    change = {name: values[0] / values[-1] for name, values in norms.items()}
+    assert 0.1 < change["identity"] < 10
+    assert change["random, g = 1"] < 1e-8
+    assert change["random, g = 2"] > 1e8
+
+
+def test_optimisers_all_find_the_minimum(run):
+    values = run("optimisers")["values"]
+    assert all(value < 0.1 for value in values.values())  # from 6.45
+    assert values["SparseAdam"] == pytest.approx(values["Adam"])
+    assert values["momentum"] < values["SGD"]
