@@ -92,6 +92,10 @@ def test_a_layer_forward_and_backward(isa, m, depth, n, dtype):
     for ours, truth in zip(got, want, strict=True):
         assert ours.dtype == dtype
         np.testing.assert_allclose(ours, truth, rtol=0, atol=(m + n + depth) * np.finfo(dtype).eps * 4)
+    dx, dweight, dbias = gemm.affine_backward(dy, x, weight, False)
+    assert dx is None
+    np.testing.assert_array_equal(dweight, got[2])
+    np.testing.assert_array_equal(dbias, got[3])
 
 
 def test_a_layer_leaves_other_arrays_to_others():

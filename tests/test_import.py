@@ -73,6 +73,13 @@ def test_public_names():
         fastnn.nonsense  # noqa: B018
 
 
+def test_an_extra_that_is_missing_is_named():
+    hide = "import sys, fastnn; sys.modules['sklearn'] = None; "
+    for use in ("import fastnn.sklearn", "fastnn.from_sklearn", "from fastnn.sklearn import MLPClassifier"):
+        assert "pip install 'fastnn-core[sklearn]'" in refused(hide + use)
+    assert python(hide + "from fastnn import *; print('from_sklearn' in dir(fastnn))") == "True"
+
+
 # ---- what it leaves behind ----------------------------------------------------------------------------------
 
 CONTROL = """

@@ -77,7 +77,8 @@ def test_inputs_are_converted_to_the_layers_dtype():
 
 def test_integer_inputs_have_no_gradient():
     x = np.ones((3, 2, 4), np.uint8)
-    for layer in (nn.Linear(4, 2), nn.Activation("tanh"), nn.Linear(4, 2).astype(np.float64)):
+    plain = nn.Activation("tanh"), nn.Softmax(), nn.Exp()
+    for layer in (nn.Linear(4, 2), *plain, nn.Linear(4, 2).astype(np.float64)):
         y, back = layer.vjp(x)
         assert back(np.ones_like(y)) is None
     (y, _), back = nn.RNN(4, 2).vjp(x)
@@ -95,6 +96,41 @@ def test_activation(rng):
     layer = nn.Activation("leaky_relu", negative_slope=0.3)
     np.testing.assert_allclose(layer(x), np.where(x > 0, x, 0.3 * x))
     np.testing.assert_allclose(layer.vjp(x)[1](dy), np.where(x > 0, dy, 0.3 * dy))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_outputs(dtype, rng):
+    x, dy = rng.standard_normal((2, 4, 3)).astype(dtype)
+    assert fastnn.gradcheck(nn.Softmax(0), x).error < 1e-6
+    assert fastnn.gradcheck(nn.Exp(), x).error < 1e-6
+    for layer, want in (
+        (nn.Softmax(), fastnn.softmax(x)),
+        (nn.Softmax(0), fastnn.softmax(x, 0)),
+        (nn.Exp(), np.exp(x)),
+    ):
+        y, back = layer.vjp(x)
+        assert y.dtype == back(dy).dtype == dtype
+        np.testing.assert_array_equal(y, want)
+        np.testing.assert_array_equal(layer(x), want)
+    with np.errstate(all="raise"):
+        y, back = nn.Exp().vjp(np.array([1000.0, -1000.0]))
+        np.testing.assert_array_equal(back(y), [np.inf, 0])
+
+
+def test_the_gradient_of_the_inputs_is_made_when_needed(rng):
+    x = rng.standard_normal((5, 6)).astype(np.float32)
+    first = nn.Linear(6, 4, rng=0), nn.Activation("tanh"), nn.LayerNorm(6)
+    for layer in (*first, nn.Sequential(*first[:2])):
+        net = copy.deepcopy(nn.Sequential(layer, nn.Activation("relu")))
+        y, back = net.vjp(x)
+        assert back(y).shape == x.shape
+        want = [parameter.grad for parameter in net.parameters()]
+        for parameter in net.parameters():
+            parameter.grad = None
+        y, back = net.vjp(x, need_dx=False)
+        assert back(y) is None
+        for parameter, gradient in zip(net.parameters(), want, strict=True):
+            np.testing.assert_array_equal(parameter.grad, gradient)
 
 
 def test_activation_refuses_what_it_does_not_know():

@@ -12,12 +12,14 @@ globals().update({name: getattr(functions, name) for name in functions.__all__})
 _LAZY = {
     **dict.fromkeys(("data", "init", "io", "nn", "optim", "plot", "reference", "regularize", "schedules", "training")),
     "gradcheck": "gradients",
+    "from_sklearn": "sklearn",
     "load": "io",
     "numerical_gradient": "gradients",
     "show_config": "config",
 }
 
-__all__ = [*functions.__all__, *_LAZY]
+# What needs scikit-learn is not for `from fastnn import *`
+__all__ = [*functions.__all__, *(name for name in _LAZY if name != "from_sklearn")]
 
 
 def __getattr__(name):

@@ -158,8 +158,11 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     return y
 
 
-def affine_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray weight):
-    """Return dy @ weight, dy.T @ x and the sum of dy's rows; None where arrays do not lie densely in C order."""
+def affine_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray weight, bint need_dx=True):
+    """Return dy @ weight, None if not needed, dy.T @ x and the sum of dy's rows.
+
+    None instead of all where arrays do not lie densely in C order.
+    """
     cdef factors f
     cdef cnp.npy_intp[2] shape
     cdef int kind = cnp.PyArray_TYPE(dy)
@@ -167,13 +170,15 @@ def affine_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray weight):
     cdef char *space
     cdef char *rows
     cdef char *total
+    cdef cnp.ndarray dx = None
     if not plain(dy, 2, kind) or not plain(x, 2, kind) or not plain(weight, 2, kind):
         return None
     m, n, depth = cnp.PyArray_DIM(dy, 0), cnp.PyArray_DIM(dy, 1), cnp.PyArray_DIM(x, 1)
     if cnp.PyArray_DIM(x, 0) != m or cnp.PyArray_DIM(weight, 0) != n or cnp.PyArray_DIM(weight, 1) != depth:
         raise ValueError(f"dy has shape ({m}, {n}), expected x ({m}, {depth}) and weight ({n}, {depth})")
     shape[0], shape[1] = m, depth
-    dx = cnp.PyArray_EMPTY(2, shape, kind, 0)
+    if need_dx:
+        dx = cnp.PyArray_EMPTY(2, shape, kind, 0)
     shape[0] = n
     dweight = cnp.PyArray_EMPTY(2, shape, kind, 0)
     dbias = cnp.PyArray_ZEROS(1, shape, kind, 0)
@@ -187,12 +192,13 @@ def affine_backward(cnp.ndarray dy, cnp.ndarray x, cnp.ndarray weight):
     with nogil:
         for i in range(m):
             f.table.accumulate(total, rows + i * n * f.unit, n)
-    f.m, f.depth, f.a_row = m, n, n
-    f.out, f.a, f.b = cnp.PyArray_BYTES(dx), rows, cnp.PyArray_BYTES(weight)
-    with nogil:
-        multiply(&f)
+    if need_dx:
+        f.m, f.depth, f.a_row = m, n, n
+        f.out, f.a, f.b = cnp.PyArray_BYTES(dx), rows, cnp.PyArray_BYTES(weight)
+        with nogil:
+            multiply(&f)
     f.m, f.depth, f.a_row = n, m, 1
-    f.out, f.b = cnp.PyArray_BYTES(dweight), cnp.PyArray_BYTES(x)
+    f.out, f.a, f.b = cnp.PyArray_BYTES(dweight), rows, cnp.PyArray_BYTES(x)
     with nogil:
         multiply_transposed(&f, space + depth * f.unit, n)
     free(space)

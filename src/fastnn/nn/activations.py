@@ -1,11 +1,16 @@
-"""Layers without weights that work element by element: Activation and Dropout."""
+"""Layers without weights that keep the shape: Activation, Softmax, Exp and Dropout."""
 
 import numpy as np
 
 from fastnn._backend import functions as F
 from fastnn.nn.module import Module
 
-__all__ = ["Activation", "Dropout"]
+__all__ = ["Activation", "Dropout", "Exp", "Softmax"]
+
+
+def _pullback(x, back):
+    """Return `back`, or for integers what returns no gradient."""
+    return back if (x.dtype if type(x) is np.ndarray else np.asarray(x).dtype).kind == "f" else lambda dy: None
 
 
 class Activation(Module):
@@ -49,10 +54,54 @@ class Activation(Module):
 
     def vjp(self, x, *, training=True):
         y = self._f(x, **self._options)
-        if (x.dtype if type(x) is np.ndarray else np.asarray(x).dtype).kind != "f":
-            return y, lambda dy: None
         saved = x if self._saves_x else y
-        return y, lambda dy: self._backward(dy, saved, **self._options)
+        return y, _pullback(x, lambda dy: self._backward(dy, saved, **self._options))
+
+
+class Softmax(Module):
+    """y = softmax(x): probabilities, for a network that is to return them; losses take the logits before.
+
+    Parameters
+    ----------
+    axis : int
+        The axis of the classes.
+
+    Examples
+    --------
+    >>> layer = Softmax()
+    >>> y, back = layer.vjp(np.log([[1.0, 3.0]]))
+    >>> y, back(np.array([[1.0, 0.0]]))
+    (array([[0.25, 0.75]]), array([[ 0.1875, -0.1875]]))
+    """
+
+    def __init__(self, axis=-1):
+        self.axis = axis
+
+    def __call__(self, x):
+        return F.softmax(x, self.axis)
+
+    def vjp(self, x, *, training=True):
+        y = F.softmax(x, self.axis)
+        return y, _pullback(x, lambda dy: F.softmax_backward(dy, y, self.axis))
+
+
+class Exp(Module):
+    """y = e^x: outputs above 0, such as the rate of a Poisson distribution whose logarithm a network tells.
+
+    Examples
+    --------
+    >>> y, back = Exp().vjp(np.log([1.0, 4.0]))
+    >>> y.round(6), back(np.ones(2)).round(6)
+    (array([1., 4.]), array([1., 4.]))
+    """
+
+    @np.errstate(all="ignore")
+    def __call__(self, x):
+        return np.exp(x)
+
+    def vjp(self, x, *, training=True):
+        y = self(x)
+        return y, _pullback(x, np.errstate(all="ignore")(lambda dy: dy * y))
 
 
 class Dropout(Module):

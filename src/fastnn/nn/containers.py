@@ -11,7 +11,8 @@ class Sequential(Module):
     """Layers one after the other.
 
     Of a recurrent layer, which returns (y, state), the next one gets y; `lengths` goes to the layers that take it.
-    Indexing and iterating give the layers.
+    Indexing and iterating give the layers. Training asks nothing of the gradient of the inputs: with
+    `vjp(x, need_dx=False)` a first layer that can, such as Linear, saves that product, and `back` returns None.
 
     Examples
     --------
@@ -26,6 +27,8 @@ class Sequential(Module):
     >>> list(net.state_dict())
     ['0.weight', '0.bias', '2.weight', '2.bias']
     """
+
+    skips_dx = True
 
     def __init__(self, *layers):
         for i, layer in enumerate(layers):
@@ -67,12 +70,14 @@ class Sequential(Module):
                 x = x[0]
         return x
 
-    def vjp(self, x, *, lengths=None, training=True):
+    def vjp(self, x, *, lengths=None, training=True, need_dx=True):
         given = self._keywords(lengths)
         pullbacks = []
         for layer in self.layers:
             if layer.takes_lengths:
                 x, back = layer.vjp(x, training=training, **given)
+            elif not (need_dx or pullbacks) and layer.skips_dx:
+                x, back = layer.vjp(x, training=training, need_dx=False)
             else:
                 x, back = layer.vjp(x, training=training)
             if layer.returns_state:
@@ -83,7 +88,7 @@ class Sequential(Module):
         def back(dy):
             for pull in pullbacks:
                 dy = pull(dy)
-            return dy
+            return dy if need_dx else None
 
         return x, back
 

@@ -40,6 +40,8 @@ class Linear(Module):
     array([20., 20.], dtype=float32)
     """
 
+    skips_dx = True
+
     def __init__(self, in_features, out_features, bias=True, *, rng=None, dtype=np.float32):
         self.in_features = positive("in_features", in_features)
         self.out_features = positive("out_features", out_features)
@@ -70,22 +72,20 @@ class Linear(Module):
     def __call__(self, x):
         return self._forward(x)[0]
 
-    def vjp(self, x, *, training=True):
+    def vjp(self, x, *, training=True, need_dx=True):
         y, rows = self._forward(x)
-        shape, integers = y.shape, rows is not x and np.asarray(x).dtype.kind != "f"
-        return y, lambda dy: self._backward(dy, rows, shape, integers)
+        shape, need_dx = y.shape, need_dx and (rows is x or np.asarray(x).dtype.kind == "f")
+        return y, lambda dy: self._backward(dy, rows, shape, need_dx)
 
-    def _backward(self, dy, rows, shape, integers):
+    def _backward(self, dy, rows, shape, need_dx):
         if type(dy) is not np.ndarray or dy.dtype != rows.dtype:
             dy = real_array(dy, rows.dtype, "dy")
         if dy.shape != shape:
             raise complaint(self, f"dy has shape {dy.shape}, expected {shape}")
         if len(shape) != 2:
             dy = dy.reshape(-1, self.out_features)
-        dx, dweight, dbias = F.affine_backward(dy, rows, self.weight.value)
+        dx, dweight, dbias = F.affine_backward(dy, rows, self.weight.value, need_dx)
         self.weight.accumulate(dweight)
         if self.bias is not None:
             self.bias.accumulate(dbias)
-        if integers:
-            return None
-        return dx if len(shape) == 2 else dx.reshape(*shape[:-1], self.in_features)
+        return dx if len(shape) == 2 or dx is None else dx.reshape(*shape[:-1], self.in_features)

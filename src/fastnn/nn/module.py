@@ -179,6 +179,7 @@ class Module:
     """
 
     takes_lengths = False  # whether `lengths=` is an argument, which Sequential then hands on
+    skips_dx = False  # whether `need_dx=False`, for the first layer in training, is an argument of vjp: back gives None
     returns_state = False  # whether the output is (y, state) and `back` returns (dx, dstate)
 
     def __init_subclass__(cls, **keywords):

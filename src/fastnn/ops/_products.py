@@ -17,9 +17,9 @@ def affine(x, weight, bias):
     return twin.affine(x, weight, bias) if y is None else y
 
 
-def affine_backward(dy, x, weight):
-    """Return dy @ weight, dy.T @ x and dy.sum(0): the gradients of x, weight and bias."""
+def affine_backward(dy, x, weight, need_dx=True):
+    """Return dy @ weight, dy.T @ x and dy.sum(0): the gradients of x, or None if not needed, of weight and bias."""
     gradients = None
     if x.size * len(weight) < SMALL:
-        gradients = gemm.affine_backward(dy, x, weight)
-    return twin.affine_backward(dy, x, weight) if gradients is None else gradients
+        gradients = gemm.affine_backward(dy, x, weight, need_dx)
+    return twin.affine_backward(dy, x, weight, need_dx) if gradients is None else gradients

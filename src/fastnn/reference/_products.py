@@ -17,9 +17,9 @@ def affine(x, weight, bias):
 
 
 @np.errstate(all="ignore")
-def affine_backward(dy, x, weight):
-    """Return dy @ weight, dy.T @ x and dy.sum(0): the gradients of x, weight and bias."""
-    return dy.dot(weight), dy.T.dot(x), _ones(len(dy), dy.dtype).dot(dy)
+def affine_backward(dy, x, weight, need_dx=True):
+    """Return dy @ weight, dy.T @ x and dy.sum(0): the gradients of x, or None if not needed, of weight and bias."""
+    return dy.dot(weight) if need_dx else None, dy.T.dot(x), _ones(len(dy), dy.dtype).dot(dy)
 
 
 @lru_cache(maxsize=16)
