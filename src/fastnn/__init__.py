@@ -10,7 +10,9 @@ globals().update({name: getattr(functions, name) for name in functions.__all__})
 
 # Imported when first used, so that whoever wants the functions alone does not wait: name -> module it lives in
 _LAZY = {
-    **dict.fromkeys(("data", "init", "io", "nn", "optim", "plot", "reference", "regularize", "schedules", "training")),
+    **dict.fromkeys(
+        ("data", "init", "io", "metrics", "nn", "optim", "plot", "reference", "regularize", "schedules", "training")
+    ),
     "gradcheck": "gradients",
     "from_sklearn": "sklearn",
     "load": "io",

@@ -1,7 +1,18 @@
 """Minibatches, windows of text, vocabularies, and a small text to try them on."""
 
+from fastnn.data.bucketing import bucketed_batches, pad_sequences
 from fastnn.data.sampling import batches, consecutive_windows, random_windows
 from fastnn.data.text import Vocabulary, shakespeare
 from fastnn.data.tokenizers import detokenize, tokenize
 
-__all__ = ["Vocabulary", "batches", "consecutive_windows", "detokenize", "random_windows", "shakespeare", "tokenize"]
+__all__ = [
+    "Vocabulary",
+    "batches",
+    "bucketed_batches",
+    "consecutive_windows",
+    "detokenize",
+    "pad_sequences",
+    "random_windows",
+    "shakespeare",
+    "tokenize",
+]

@@ -138,7 +138,7 @@ class Dropout(Module):
         return x
 
     def vjp(self, x, *, training=True):
-        if not training:
+        if not training or not self.p:
             return x, lambda dy: dy
         y, mask = F.dropout(x, self.p, self._rng, shared_axes=self.shared_axes)
         return y, lambda dy: F.dropout_backward(dy, mask, self.p)

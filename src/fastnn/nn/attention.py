@@ -94,6 +94,45 @@ class Attention(Module):
     def config(self):
         return super().config() | {"bias": self.bias is not None}
 
+    @quiet
+    def over(self, keys, values=None, *, lengths=None):
+        """Return `attend(query) -> (context, weights)` over one source, for a decoder that asks it step after step.
+
+        What the keys are multiplied with is done once; all else is as in a call of the layer.
+
+        Parameters
+        ----------
+        keys : array_like (S, B, K)
+        values : array_like (S, B, V), optional
+        lengths : array_like (B,) of integers, optional
+
+        Examples
+        --------
+        >>> attention = Attention("general", query_size=3, key_size=4, rng=0)
+        >>> rng = np.random.default_rng(0)
+        >>> query, keys = rng.standard_normal((2, 3), np.float32), rng.standard_normal((5, 2, 4), np.float32)
+        >>> context, weights = attention.over(keys)(query)
+        >>> np.allclose(context, attention(query, keys)[0], atol=1e-6)
+        True
+        """
+        values = keys if values is None else values
+        score, given = self.score, {}
+        if self.w_keys is not None:
+            dtype = self.w_keys.value.dtype
+            keys, values = real_array(keys, dtype, "keys"), real_array(values, dtype, "values")
+            if keys.shape[-1:] != (self.key_size,):
+                raise complaint(self, f"keys has shape {keys.shape}, expected (..., {self.key_size})")
+            keys = keys @ self.w_keys.value.T
+            score = "dot" if score == "general" else score
+        if score == "additive":
+            parameters = {"w_query": self.w_query, "v": self.v, "bias": self.bias}
+            given = {name: parameter.value for name, parameter in parameters.items() if parameter is not None}
+
+        def attend(query):
+            return F.attention_forward(query, keys, values, score=score, lengths=lengths, **given)[:2]
+
+        return attend
+
     def vjp(self, query, keys, values=None, *, lengths=None, training=True):
         given = query, keys, values
         parameters = {name: getattr(self, name) for name in ("w_query", "w_keys", "v", "bias")}
