@@ -74,7 +74,7 @@ def greedy_decode(step, state, start, *, end, max_length, min_length=0):
     >>> from fastnn.models import greedy_decode
     >>> table = np.log([[1, 1e-9, 1e-9], [0.1, 0.3, 0.6], [0.7, 0.2, 0.1]])  # from each of three tokens to the next
     >>> first, second = greedy_decode(lambda tokens, _: (table[tokens], None), None, [1, 2], end=0, max_length=4)
-    >>> first.tokens, second.tokens, round(np.exp(first.score), 2)
+    >>> first.tokens, second.tokens, round(float(np.exp(first.score)), 2)
     (array([2]), array([], dtype=int64), 0.42)
     """
     tokens, end, max_length, min_length = _limits(start, end, max_length, min_length)
