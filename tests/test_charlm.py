@@ -33,7 +33,7 @@ def set_weights(lm, **values):
 
 def alternating():
     """A model that is certain that b follows a and a follows b."""
-    lm = CharLM("ab", hidden_size=2, embedding_size=2)
+    lm = CharLM("ab", "rnn", hidden_size=2, embedding_size=2)
     set_weights(lm, embedding=np.eye(2), w_ih=50 * np.eye(2), output=1000 * np.array([[0.0, 1.0], [1.0, 0.0]]))
     return lm
 
@@ -78,7 +78,7 @@ def test_unigram_perplexity():
 @pytest.mark.parametrize("prefix", ["", "t", "the cat sat on the mat, the "])
 def test_perplexity_scores_every_character_once_with_the_state_carried(monkeypatch, chunk, prefix):
     monkeypatch.setattr(language, "CHUNK", chunk)
-    lm = CharLM(TEXT, hidden_size=5, embedding_size=4, num_layers=2, rng=1, dtype=np.float64)
+    lm = CharLM(TEXT, "rnn", hidden_size=5, embedding_size=4, num_layers=2, rng=1, dtype=np.float64)
     text = TEXT[3:53]
     tokens = lm.vocabulary.encode(prefix + text)
     w = lm.state_dict()
@@ -375,19 +375,20 @@ import sys
 import numpy as np
 from fastnn._backend import BACKEND
 from fastnn.models import CharLM
-text, path = sys.argv[1:]
+text, path, cell = sys.argv[1:]
 assert BACKEND == "reference"
-lm = CharLM(text, hidden_size=64, rng=0).fit(text, epochs=1, num_steps=16, batch_size=8, rng=0, checkpoint=path)
+lm = CharLM(text, cell, 64, rng=0).fit(text, epochs=1, num_steps=16, batch_size=8, rng=0, checkpoint=path)
 """
 
 
 @pytest.mark.kernels
-def test_twenty_steps_agree_with_the_numpy_twin(tmp_path):
+@pytest.mark.parametrize("cell", language.CELLS)
+def test_twenty_steps_agree_with_the_numpy_twin(tmp_path, cell):
     text = (TEXT * 5)[: 8 * (20 * 16 + 1) + 15]  # twenty windows at whatever offset
-    lm = CharLM(text, hidden_size=64, rng=0).fit(text, epochs=1, num_steps=16, batch_size=8, rng=0)
+    lm = CharLM(text, cell, 64, rng=0).fit(text, epochs=1, num_steps=16, batch_size=8, rng=0)
     assert lm.history[-1]["step"] == 20
     subprocess.run(
-        [sys.executable, "-c", TWENTY, text, tmp_path / "twin"],
+        [sys.executable, "-c", TWENTY, text, tmp_path / "twin", cell],
         env={**os.environ, "FASTNN_BACKEND": "reference"},
         check=True,
     )
