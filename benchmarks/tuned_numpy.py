@@ -1910,3 +1910,104 @@ def dropout(x, rng):
 def dropout_backward(dy, mask):
     (scale,), dx = constants(dy, 2), np.empty_like(dy)
     return lambda: multiply(multiply(dy, scale, dx), mask, dx)
+
+
+# --- word2vec ----------------------------------------------------------------------------
+
+
+def alias_table(weights, threshold, alias, *_):
+    """Lists of Python's numbers, which are quicker than arrays where one element is wanted at a time."""
+
+    def run():
+        share = (weights * (len(weights) / weights.sum())).tolist()
+        other = list(range(len(share)))
+        small, large = [i for i, x in enumerate(share) if x < 1], [i for i, x in enumerate(share) if x >= 1]
+        while small and large:
+            low, high = small.pop(), large[-1]
+            other[low] = high
+            share[high] -= 1 - share[low]
+            if share[high] < 1:
+                small.append(large.pop())
+        for i in small + large:
+            share[i] = 1.0
+        threshold[:], alias[:] = share, other
+
+    return run
+
+
+def alias_sample(weights, threshold, alias, tokens, ends, room, rng):
+    u, taken = np.empty((2, 2000, 5))
+    place, draws, chosen = np.empty((2000, 5), np.int32), np.empty((2000, 5), np.int32), mask_of(u)
+
+    def run():
+        rng.random(out=u)
+        multiply(u, len(threshold), u)
+        copyto(place, u, "unsafe")
+        subtract(u, place, u)
+        threshold.take(place, out=taken, mode="clip")
+        less(u, taken, chosen)
+        alias.take(place, out=draws, mode="clip")
+        copyto(draws, place, where=chosen)
+        return draws
+
+    return run
+
+
+def context_windows(weights, threshold, alias, tokens, ends, room, rng):
+    """All offsets at once: a matrix of words by places, of which those within reach and sentence are taken."""
+    offsets = np.array([-5, -4, -3, -2, -1, 1, 2, 3, 4, 5])
+    places = np.arange(len(tokens))
+
+    def run():
+        reach = (rng.random(len(tokens)) * 5).astype(int) + 1
+        sentence = np.searchsorted(ends, places, side="right")
+        begin, end = np.concatenate([[0], ends])[sentence], ends[sentence]
+        first, last = maximum(begin, places - reach), minimum(end - 1, places + reach)
+        at = places[:, None] + offsets
+        inside = (at >= first[:, None]) & (at <= last[:, None])
+        bounds = np.concatenate([[0], np.cumsum(last - first)])
+        return tokens, tokens[at[inside]], bounds
+
+    return run
+
+
+def _trained(vectors, output, inputs, bounds, targets, hidden, spread):
+    """Window after window, as small products; rows are added one by one only where a word is there twice."""
+    windows = [(inputs[i:j], t) for i, j, t in zip(bounds[:-1], bounds[1:], targets, strict=True) if i < j]
+    sign = np.where(np.arange(targets.shape[1]) == 0, 1, -1).astype(vectors.dtype)
+
+    def add_rows(table, rows, gain):
+        if len(set(rows.tolist())) == len(rows):
+            table[rows] += gain
+        else:
+            add.at(table, rows, gain)
+
+    def run():
+        loss = 0.0
+        for words, outputs in windows:
+            v, u = hidden(vectors[words]), output[outputs]
+            margin = (v @ u.T) * sign
+            e = exp(-margin)
+            missed = log1p(e)
+            g = sign * (e / (1 + e)) * v.dtype.type(0.01)
+            again = outputs == outputs[0]
+            again[0] = False
+            if again.any():
+                g[:, again] = 0
+                missed[:, again] = 0
+            loss += float(missed.sum())
+            add_rows(vectors, words, spread(g @ u, words))
+            add_rows(output, outputs, g.T @ v)
+        return loss
+
+    return run
+
+
+def skipgram_step(vectors, output, inputs, bounds, targets):
+    return _trained(vectors, output, inputs, bounds, targets, lambda v: v, lambda gain, words: gain)
+
+
+def cbow_step(vectors, output, inputs, bounds, targets):
+    mean = lambda v: v.mean(axis=0, keepdims=True)
+    spread = lambda gain, words: np.broadcast_to(gain, (len(words), gain.shape[1]))
+    return _trained(vectors, output, inputs, bounds, targets, mean, spread)

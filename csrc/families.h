@@ -12,3 +12,4 @@ FNN_ACTIVATIONS(KERNELS)
 #include "normalization.h"
 #include "convolution.h"
 #include "attention.h"
+#include "word2vec.h"

@@ -193,6 +193,17 @@ typedef struct {
     void (*additive_backward)(void *dquery, void *dkeys, void *dv, const void *dscores, const void *query,
                               const void *v, const void *keys, ptrdiff_t rows, ptrdiff_t dstep, ptrdiff_t step,
                               ptrdiff_t n);
+    /* word2vec.h: the c rows of x and the m rows of y that a window of words names */
+    void (*window_scores)(void *scores, const void *x, const void *y, const int32_t *inputs, const int32_t *targets,
+                          ptrdiff_t c, ptrdiff_t m, ptrdiff_t n, ptrdiff_t x_step, ptrdiff_t y_step);
+    double (*window_gains)(void *scores, const int32_t *targets, double lr, int need_loss, ptrdiff_t c, ptrdiff_t m);
+    void (*window_update)(void *to, void *y, const void *x, const void *gains, const int32_t *inputs,
+                          const int32_t *targets, void *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first, ptrdiff_t n,
+                          ptrdiff_t x_step, ptrdiff_t y_step);
+    void (*window_sum)(void *out, const void *x, const int32_t *inputs, double factor, ptrdiff_t c, ptrdiff_t first,
+                       ptrdiff_t n, ptrdiff_t x_step);
+    void (*window_add)(void *x, const void *row, const int32_t *inputs, double factor, ptrdiff_t c, ptrdiff_t first,
+                       ptrdiff_t n, ptrdiff_t x_step);
 } fnn_real;
 
 typedef struct {
@@ -205,6 +216,7 @@ typedef struct {
        `row` bytes apart; whether any index is not among the rows */
     void (*gather)(void *out, const void *table, const int64_t *index, ptrdiff_t n, ptrdiff_t size, ptrdiff_t row);
     int (*outside)(const int64_t *index, ptrdiff_t n, ptrdiff_t rows);
+    void (*fetch_rows)(const void *table, const int32_t *index, ptrdiff_t n, ptrdiff_t size, ptrdiff_t row);
 } fnn_kernels;
 
 /* Numbers that the panels of a right factor (depth, n) take, whatever the instruction set. */

@@ -119,6 +119,11 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .weighted_rows = weighted_rows_##sfx,                   \
         .additive_scores = additive_scores_##sfx,               \
         .additive_backward = additive_backward_##sfx,           \
+        .window_scores = window_scores_##sfx,                   \
+        .window_gains = window_gains_##sfx,                     \
+        .window_update = window_update_##sfx,                   \
+        .window_sum = window_sum_##sfx,                         \
+        .window_add = window_add_##sfx,                         \
     }
 
 const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {
@@ -130,4 +135,5 @@ const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {
     .to_half = to_half_n,
     .gather = gather,
     .outside = outside,
+    .fetch_rows = fetch_rows,
 };

@@ -301,6 +301,37 @@ def regularization():
     yield "dropout_backward", lambda F, dy: F.dropout_backward(dy, mask, 0.5), [dy], check
 
 
+def word2vec():
+    weights, rng = np.array([1.0, 5, 0, 2]), lambda: np.random.default_rng(1)
+    yield "alias_table", lambda F: F.alias_table(weights)[0].tolist(), [], None
+    yield (
+        "alias_sample",
+        lambda F: F.alias_sample(*F.alias_table(weights), (3, 5), rng()).astype(float).tolist(),
+        [],
+        None,
+    )
+    tokens, ends = [0, 3, 1, 1, 0, 2, 1, 3], [5, 5, 8]
+    keep = np.array([1, 0.5, 1, 1])
+    windows = lambda F: [x.astype(float).tolist() for x in F.context_windows(tokens, ends, 2, rng(), keep=keep)]
+    yield "context_windows", windows, [], None
+    inputs, bounds, targets = [1, 2, 1, 3, 0, 2], [0, 3, 3, 6], [[0, 4, 0, 4], [1, 2, 3, 4], [3, 1, 2, 0]]
+    tables = [np.tanh(x) for x in normal((4, 21), (5, 21))]
+    for name in ("skipgram_step", "cbow_step"):
+
+        def step(F, vectors, output, name=name):
+            vectors, output = vectors.copy(), output.copy()
+            return getattr(F, name)(vectors, output, inputs, bounds, targets, lr=0.5), vectors, output
+
+        def check(vectors, output, name=name):  # one window alone moves against its gradient
+            tables = vectors.copy(), output.copy()
+            extra = {} if name == "skipgram_step" else {"mean": False}
+            loss = getattr(fastnn, name)(*tables, inputs[:3], bounds[:2], targets[:1], lr=1.0, **extra)
+            gain = vectors - tables[0], output - tables[1]
+            return loss, (gain[0] * (1 if name == "skipgram_step" else 3), gain[1])
+
+        yield name, step, tables, (check, tables)
+
+
 FAMILY_CASES = (
     activations,
     losses,
@@ -311,6 +342,7 @@ FAMILY_CASES = (
     convolution,
     normalization,
     regularization,
+    word2vec,
 )
 CASES = [case for cases in FAMILY_CASES for case in cases()]
 GRADIENTS = [(name, *check) for name, _, _, check in CASES if check]

@@ -540,3 +540,95 @@ def mask_argument(mask, x):
     if mask.dtype != bool:
         raise TypeError(f"mask has dtype {mask.dtype}, expected bool")
     return mask
+
+
+def weights_argument(weights):
+    """Return weights as float64, scaled to a mean of 1, in an array of their own."""
+    weights = as_float(weights, "weights").astype(np.float64)
+    if weights.ndim != 1 or not weights.size:
+        raise ValueError(f"weights have shape {weights.shape}, expected (n,) with n above 0")
+    with np.errstate(all="ignore"):
+        total = weights.sum()
+        if not (weights.min() >= 0 and 0 < total < np.inf):
+            raise ValueError("weights are not all finite and at least 0 with a sum above 0")
+        return weights * (len(weights) / total)
+
+
+def word_ids(ids, name):
+    """Return ids of words as a dense array of int32."""
+    ids = np.asarray(ids)
+    if ids.dtype.kind not in "iu" and ids.size:
+        raise TypeError(f"{name} have dtype {ids.dtype}, expected integers")
+    if ids.dtype != np.int32 and ids.size and not (ids.min() >= 0 and ids.max() < 2**31):
+        raise IndexError(f"{name} hold {ids.min() if ids.min() < 0 else ids.max()}, expected from 0 to 2^31 - 1")
+    return np.ascontiguousarray(ids, np.int32)
+
+
+def _offsets(ends, name):
+    ends = np.asarray(ends)
+    if ends.dtype.kind not in "iu" and ends.size:
+        raise TypeError(f"{name} have dtype {ends.dtype}, expected integers")
+    if ends.ndim != 1:
+        raise ValueError(f"{name} have shape {ends.shape}, expected one axis")
+    return np.ascontiguousarray(ends, np.int64)
+
+
+def table_arguments(threshold, alias, size):
+    """Return the checked arrays of a table, and the size of a sample as a shape."""
+    threshold = np.ascontiguousarray(as_float(threshold, "threshold"), np.float64)
+    alias = word_ids(alias, "alias")
+    if threshold.ndim != 1 or not threshold.size:
+        raise ValueError(f"threshold has shape {threshold.shape}, expected (n,) with n above 0")
+    check_shape(alias, threshold.shape, "alias")
+    if alias.max() >= len(alias) or alias.min() < 0:
+        raise IndexError(f"alias holds {alias.max()}, which is not among the {len(alias)} places")
+    sizes = size if isinstance(size, tuple) else (size,)
+    return threshold, alias, tuple(as_count(n, "size", least=0) for n in sizes)
+
+
+def windows_arguments(tokens, ends, keep):
+    """Return the checked ids, ends of sentences, and probabilities of `context_windows`."""
+    tokens, ends = word_ids(tokens, "tokens"), _offsets(ends, "ends")
+    if tokens.ndim != 1:
+        raise ValueError(f"tokens have shape {tokens.shape}, expected one axis")
+    rising = np.diff(ends, prepend=0, append=len(tokens)) >= 0
+    if not rising.all():
+        raise ValueError(f"ends do not rise from 0 to {len(tokens)}, the number of tokens")
+    if keep is not None:
+        keep = np.ascontiguousarray(as_float(keep, "keep"), np.float64)
+        if keep.ndim != 1:
+            raise ValueError(f"keep has shape {keep.shape}, expected one axis")
+        if tokens.size and not (tokens.min() >= 0 and tokens.max() < len(keep)):
+            wrong = tokens[(tokens < 0) | (tokens >= len(keep))][0]
+            raise IndexError(f"tokens hold {wrong}, which is not among the {len(keep)} of keep")
+    return tokens, ends, keep
+
+
+def step_arguments(vectors, output, inputs, bounds, targets, block):
+    """Return the checked inputs, bounds, targets and block of a step that updates two tables in place."""
+    for name, table in (("vectors", vectors), ("output", output)):
+        if not isinstance(table, np.ndarray):
+            raise TypeError(f"{name} is a {type(table).__name__}, expected a NumPy array, to be updated in place")
+        if table.dtype not in _COMPUTED_IN:
+            raise TypeError(f"{name} has dtype {table.dtype}, expected float32 or float64")
+        if table.ndim != 2 or table.shape[1] == 0 or (table.shape[1] > 1 and table.strides[1] != table.itemsize):
+            raise ValueError(f"{name} has shape {table.shape}, expected a matrix whose rows lie densely")
+        if not (table.flags.aligned and table.flags.writeable and table.strides[0] % table.itemsize == 0):
+            raise ValueError(f"{name} is read-only or not aligned")
+    if vectors.dtype != output.dtype:
+        raise TypeError(f"vectors and output have dtypes {vectors.dtype} and {output.dtype}, expected the same")
+    if vectors.shape[1] != output.shape[1]:
+        raise ValueError(f"output has rows of {output.shape[1]} numbers, expected {vectors.shape[1]} as vectors have")
+    if np.may_share_memory(vectors, output):
+        raise ValueError("vectors and output share memory, expected two tables")
+    inputs, targets, bounds = word_ids(inputs, "inputs"), word_ids(targets, "targets"), _offsets(bounds, "bounds")
+    if inputs.ndim != 1:
+        raise ValueError(f"inputs have shape {inputs.shape}, expected one axis")
+    if targets.ndim != 2 or not targets.shape[1]:
+        raise ValueError(f"targets have shape {targets.shape}, expected (windows, 1 + negatives)")
+    if len(bounds) != len(targets) + 1 or bounds[0] != 0 or bounds[-1] != len(inputs) or (np.diff(bounds) < 0).any():
+        raise ValueError(f"bounds do not rise from 0 to {len(inputs)}, the number of inputs, in {len(targets)} windows")
+    for name, ids, rows in (("inputs", inputs, len(vectors)), ("targets", targets, len(output))):
+        if ids.size and not (ids.min() >= 0 and ids.max() < rows):
+            raise IndexError(f"{name} hold {ids[(ids < 0) | (ids >= rows)][0]}, which is not among the {rows} rows")
+    return inputs, bounds, targets, as_count(block, "block")

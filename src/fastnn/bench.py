@@ -485,6 +485,51 @@ def _pooling_rows(name, size, shape, arguments, out):
     yield Row("convolution", *training[:1], "float32", size, *training[1:], draw, "x.max(); room.fill(0)")
 
 
+WORDS = 10_000  # of a vocabulary whose counts fall as 1 / rank
+
+
+def _word2vec():
+    def draw():
+        rng = np.random.default_rng(0)
+        weights = 1 / np.arange(1.0, WORDS + 1)
+        threshold, alias = functions.alias_table(weights)
+        tokens = functions.alias_sample(threshold, alias, 2000, rng)
+        ends, copy = np.arange(10, 2001, 10), np.empty((2000, 5), np.int32)
+        return {"weights": weights, "threshold": threshold, "alias": alias, "tokens": tokens, "ends": ends,
+                "room": copy, "rng": rng}  # fmt: skip
+
+    table, sample = (
+        "threshold, alias = F.alias_table(weights)",
+        "draws = F.alias_sample(threshold, alias, (2000, 5), rng)",
+    )
+    windows = "centres, contexts, bounds = F.context_windows(tokens, ends, 5, rng)"
+    found = "centres, contexts, bounds"
+    yield Row("word2vec", "alias_table", "float64", str(WORDS), table, "threshold, alias", draw, "weights.copy()")
+    yield Row("word2vec", "alias_sample", "float64", "2000x5", sample, "draws", draw, "room.copy()")
+    yield Row("word2vec", "context_windows", "float64", "2000x5", windows, found, draw, "tokens.copy()")
+    for name in ("skipgram_step", "cbow_step"):
+        for dim in (100, 300):
+            yield _trained_windows(name, dim)
+
+
+def _trained_windows(name, dim, windows=500, negative=5):
+    def draw():
+        rng = np.random.default_rng(0)
+        table = functions.alias_table(1 / np.arange(1.0, WORDS + 1) ** 0.75)
+        tokens = functions.alias_sample(*table, windows, rng)
+        centres, inputs, bounds = functions.context_windows(tokens, [windows], 5, rng)
+        negatives = functions.alias_sample(*table, (windows, negative), rng)
+        vectors, output = rng.uniform(-0.1, 0.1, (2, WORDS, dim)).astype("f")
+        targets = np.concatenate([centres[:, None], negatives], axis=1)
+        return {"vectors": vectors, "output": output, "inputs": inputs, "bounds": bounds, "targets": targets}
+
+    statement = f"loss = F.{name}(vectors, output, inputs, bounds, targets, lr=0.01)"
+    rows = len(draw()["inputs"]) if name == "skipgram_step" else windows
+    size = f"{windows}x{negative}x{dim}"
+    products = 3 * rows * (1 + negative) * dim
+    return Row("word2vec", name, "float32", size, statement, "loss, vectors, output", draw, products=products)
+
+
 _ROWS = {
     "activations": _activations,
     "losses": _losses,
@@ -495,6 +540,7 @@ _ROWS = {
     "normalization": _normalization,
     "convolution": _convolution,
     "regularization": _regularization,
+    "word2vec": _word2vec,
 }
 
 

@@ -161,6 +161,19 @@ cdef extern from "fastnn.h" nogil:
         void (*additive_backward)(
             void *, void *, void *, const void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t,
             Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*window_scores)(
+            void *, const void *, const void *, const int32_t *, const int32_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t, Py_ssize_t) noexcept nogil
+        double (*window_gains)(void *, const int32_t *, double, int, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*window_update)(
+            void *, void *, const void *, const void *, const int32_t *, const int32_t *, void *, Py_ssize_t,
+            Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*window_sum)(
+            void *, const void *, const int32_t *, double, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t) noexcept nogil
+        void (*window_add)(
+            void *, const void *, const int32_t *, double, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t) noexcept nogil
     ctypedef struct fnn_kernels:
         const char *isa
         fnn_real f32
@@ -170,6 +183,7 @@ cdef extern from "fastnn.h" nogil:
         void (*to_half)(uint16_t *, const float *, Py_ssize_t) noexcept nogil
         void (*gather)(void *, const void *, const int64_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         int (*outside)(const int64_t *, Py_ssize_t, Py_ssize_t) noexcept nogil
+        void (*fetch_rows)(const void *, const int32_t *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
     Py_ssize_t fnn_pack_workspace(Py_ssize_t, Py_ssize_t)
     Py_ssize_t fnn_pool_width(const fnn_axis *) nogil
     ctypedef void fnn_task(void *, Py_ssize_t) noexcept nogil

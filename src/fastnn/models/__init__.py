@@ -1,15 +1,19 @@
 """Models that learn from text, and searches for what they would say."""
 
 from fastnn.models.decoding import Hypothesis, beam_search, greedy_decode
+from fastnn.models.keyedvectors import KeyedVectors
 from fastnn.models.language import CharLM, perplexity, unigram_perplexity
 from fastnn.models.ngram import NGramLM
 from fastnn.models.seq2seq import Seq2Seq
+from fastnn.models.word2vec import Word2Vec
 
 __all__ = [
     "CharLM",
     "Hypothesis",
+    "KeyedVectors",
     "NGramLM",
     "Seq2Seq",
+    "Word2Vec",
     "beam_search",
     "greedy_decode",
     "perplexity",

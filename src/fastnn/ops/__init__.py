@@ -10,6 +10,7 @@ from fastnn.ops import (
     recurrent,
     regularization,
     updates,
+    word2vec,
 )
 from fastnn.ops._products import affine as affine
 from fastnn.ops._products import affine_backward as affine_backward
@@ -22,6 +23,7 @@ from fastnn.ops.normalization import *
 from fastnn.ops.recurrent import *
 from fastnn.ops.regularization import *
 from fastnn.ops.updates import *
+from fastnn.ops.word2vec import *
 
 __all__ = [
     *activations.__all__,
@@ -33,4 +35,5 @@ __all__ = [
     *recurrent.__all__,
     *regularization.__all__,
     *updates.__all__,
+    *word2vec.__all__,
 ]

@@ -10,6 +10,7 @@ from fastnn.reference import (
     recurrent,
     regularization,
     updates,
+    word2vec,
 )
 from fastnn.reference._products import affine as affine
 from fastnn.reference._products import affine_backward as affine_backward
@@ -22,6 +23,7 @@ from fastnn.reference.normalization import *
 from fastnn.reference.recurrent import *
 from fastnn.reference.regularization import *
 from fastnn.reference.updates import *
+from fastnn.reference.word2vec import *
 
 __all__ = [
     *activations.__all__,
@@ -33,4 +35,5 @@ __all__ = [
     *recurrent.__all__,
     *regularization.__all__,
     *updates.__all__,
+    *word2vec.__all__,
 ]

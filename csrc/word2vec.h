@@ -1,0 +1,192 @@
+/* Windows of words: the dot products of their vectors with those of target words, and what both gain. Included once per
+   REAL by kernels.c. Rows of a table lie `step` numbers apart. */
+#if FNN_VECTOR == 64
+enum { F(score_rows) = 4, F(score_columns) = 6 }; /* 24 sums and 7 factors in 32 registers */
+#else
+enum { F(score_rows) = 3, F(score_columns) = 3 }; /* 9 and 4 in 16 */
+#endif
+#define UNROLL _Pragma("GCC unroll 32")
+
+/* Lane i of the result is the sum of the lanes of v[i], for `lanes` vectors, which are used up. */
+FNN_INLINE F(vector) F(lane_sums)(F(vector) *v)
+{
+    UNROLL for (int half = F(lanes) / 2; half; half /= 2)
+        UNROLL for (int i = 0; i < half; i++)
+            v[i] = F(zip)(v[i], v[i + half], 0) + F(zip)(v[i], v[i + half], F(lanes) / 2);
+    return v[0];
+}
+
+FNN_INLINE void F(score_tile)(const int rows, const int columns, REAL *scores, const REAL *const *x,
+                              const REAL *const *y, ptrdiff_t m, ptrdiff_t n)
+{
+    enum { ROOM = (F(score_rows) * F(score_columns) + F(lanes) - 1) / F(lanes) * F(lanes) };
+    F(vector) sum[ROOM], b[F(score_columns)];
+    REAL out[ROOM] __attribute__((aligned(FNN_VECTOR)));
+    UNROLL for (int i = 0; i < ROOM; i++) sum[i] = (F(vector)){0};
+    ptrdiff_t k = 0;
+#define MULTIPLY(load)                                                                              \
+    UNROLL for (int j = 0; j < columns; j++) b[j] = load(y[j] + k);                                 \
+    UNROLL for (int i = 0; i < rows; i++) {                                                         \
+        const F(vector) a = load(x[i] + k);                                                         \
+        UNROLL for (int j = 0; j < columns; j++) sum[i * columns + j] += a * b[j];                  \
+    }
+#define WHOLE(p) (*(const F(vector) *)(p))
+#define REST(p) F(take)(p, n - k, C(0))
+    for (; k + F(lanes) <= n; k += F(lanes)) { MULTIPLY(WHOLE) }
+    if (k < n) { MULTIPLY(REST) }
+#undef REST
+#undef WHOLE
+#undef MULTIPLY
+    UNROLL for (int i = 0; i < rows * columns; i += F(lanes)) *(F(vector) *)(out + i) = F(lane_sums)(sum + i);
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int j = 0; j < columns; j++) scores[i * m + j] = out[i * columns + j];
+}
+
+static void F(any_score_tile)(int rows, int columns, REAL *scores, const REAL *const *x, const REAL *const *y,
+                              ptrdiff_t m, ptrdiff_t n)
+{
+    switch (rows * 8 + columns) {
+#define TILE(rows, columns) \
+    case rows * 8 + columns: F(score_tile)(rows, columns, scores, x, y, m, n); break;
+        TILE(1, 1) TILE(1, 2) TILE(1, 3) TILE(2, 1) TILE(2, 2) TILE(2, 3) TILE(3, 1) TILE(3, 2) TILE(3, 3)
+#if FNN_VECTOR == 64
+        TILE(1, 4) TILE(1, 5) TILE(1, 6) TILE(2, 4) TILE(2, 5) TILE(2, 6) TILE(3, 4) TILE(3, 5) TILE(3, 6)
+        TILE(4, 1) TILE(4, 2) TILE(4, 3) TILE(4, 4) TILE(4, 5) TILE(4, 6)
+#endif
+#undef TILE
+    }
+}
+
+/* scores (c, m) = the dot products of the rows of x and of y that the indices name */
+static void F(window_scores)(void *scores_, const void *x, const void *y, const int32_t *inputs, const int32_t *targets,
+                             ptrdiff_t c, ptrdiff_t m, ptrdiff_t n, ptrdiff_t x_step, ptrdiff_t y_step)
+{
+    REAL *const scores = scores_;
+    const ptrdiff_t row_tiles = (c + F(score_rows) - 1) / F(score_rows);
+    const ptrdiff_t column_tiles = (m + F(score_columns) - 1) / F(score_columns);
+    for (ptrdiff_t u = 0; u < column_tiles; u++) {
+        const ptrdiff_t j = m * u / column_tiles, columns = m * (u + 1) / column_tiles - j;
+        const REAL *b[F(score_columns)];
+        for (ptrdiff_t l = 0; l < columns; l++) b[l] = (const REAL *)y + targets[j + l] * y_step;
+        for (ptrdiff_t t = 0; t < row_tiles; t++) {
+            const ptrdiff_t i = c * t / row_tiles, rows = c * (t + 1) / row_tiles - i;
+            const REAL *a[F(score_rows)];
+            for (ptrdiff_t l = 0; l < rows; l++) a[l] = (const REAL *)x + inputs[i + l] * x_step;
+            F(any_score_tile)((int)rows, (int)columns, scores + i * m + j, a, b, m, n);
+        }
+    }
+}
+
+/* Scores (c, m) become what they gain, lr (label - sigmoid(score)): the label of the first target is 1, of the others 0;
+   one that is the first again gains nothing. There is room up to a multiple of BLOCK. Returns the loss, the sum of
+   -log sigmoid(+-score), if it is asked for. */
+static double F(window_gains)(void *scores_, const int32_t *targets, double lr, int need_loss, ptrdiff_t c, ptrdiff_t m)
+{
+    REAL *const scores = scores_;
+    double loss = 0;
+    for (ptrdiff_t j = 0; j < m; j++) {
+        if (j && targets[j] != targets[0]) continue;
+        for (ptrdiff_t i = 0; i < c; i++) scores[i * m + j] = j ? -C(INFINITY) : -scores[i * m];
+    }
+    for (ptrdiff_t start = 0; start < c * m; start += BLOCK) {
+        REAL *const s = scores + start;
+        if (need_loss) {
+            REAL losses[BLOCK];
+            SIMD for (int i = 0; i < BLOCK; i++) losses[i] = F(softplus)(s[i]);
+            for (int i = 0; i < BLOCK && start + i < c * m; i++) loss += losses[i];
+        }
+        SIMD for (int i = 0; i < BLOCK; i++) s[i] = C(-lr) * F(sigmoid)(s[i]);
+    }
+    for (ptrdiff_t i = 0; i < c; i++) scores[i * m] = -scores[i * m];
+    return loss;
+}
+
+/* A vector of each row of `out` gains that of the rows of y, each times its gain; `gain` takes in the rows of x alike. */
+FNN_INLINE void F(gain_columns)(const int columns, F(vector) *gain, F(vector) *out_gain, const F(vector) *old,
+                                const F(vector) *b_old, const REAL *gains, ptrdiff_t c, ptrdiff_t m)
+{
+    F(vector) sum[F(score_columns)], b[F(score_columns)];
+    UNROLL for (int j = 0; j < columns; j++) sum[j] = (F(vector)){0}, b[j] = b_old[j];
+    for (ptrdiff_t i = 0; i < c; i++) {
+        const F(vector) a = old[i];
+        F(vector) d = out_gain[i];
+        UNROLL for (int j = 0; j < columns; j++) {
+            const F(vector) g = F(all)(gains[i * m + j]);
+            sum[j] += g * a;
+            d += g * b[j];
+        }
+        out_gain[i] = d;
+    }
+    UNROLL for (int j = 0; j < columns; j++) gain[j] = sum[j];
+}
+
+/* With gains (c, m), row i of x gains the rows of y times gains[i], and row j of y those of x times gains[:, j], both as
+   they were before. What x gains goes into `to`: x itself, or another table of its step. Numbers first to first + n of
+   the rows; scratch has room for 2 (c + m) vectors of 64 bytes. */
+static void F(window_update)(void *to_, void *y_, const void *x_, const void *gains_, const int32_t *inputs,
+                             const int32_t *targets, void *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first,
+                             ptrdiff_t n, ptrdiff_t x_step, ptrdiff_t y_step)
+{
+    const REAL *const x = (const REAL *)x_ + first, *const gains = gains_;
+    REAL *const to = (REAL *)to_ + first, *const y = (REAL *)y_ + first;
+    F(vector) *const a = scratch, *const a_gain = a + c, *const b = a_gain + c, *const b_gain = b + m;
+    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
+        for (ptrdiff_t i = 0; i < c; i++) a[i] = F(take)(x + inputs[i] * x_step + k, n - k, C(0));
+        for (ptrdiff_t i = 0; i < c; i++) a_gain[i] = (F(vector)){0};
+        for (ptrdiff_t j = 0; j < m; j++) b[j] = F(take)(y + targets[j] * y_step + k, n - k, C(0));
+        for (ptrdiff_t j = 0; j < m; j += F(score_columns)) switch (m - j) {
+#define COLUMNS(count) F(gain_columns)(count, b_gain + j, a_gain, a, b + j, gains + j, c, m)
+#define CASE(count) case count: COLUMNS(count); break;
+            CASE(1) CASE(2)
+#if FNN_VECTOR == 64
+            CASE(3) CASE(4) CASE(5)
+#endif
+            default: COLUMNS(F(score_columns));
+#undef CASE
+#undef COLUMNS
+        }
+        for (ptrdiff_t i = 0; i < c; i++) {
+            REAL *const row = to + inputs[i] * x_step + k;
+            F(give)(row, F(take)(row, n - k, C(0)) + a_gain[i], n - k);
+        }
+        for (ptrdiff_t j = 0; j < m; j++) {
+            REAL *const row = y + targets[j] * y_step + k;
+            F(give)(row, F(take)(row, n - k, C(0)) + b_gain[j], n - k);
+        }
+    }
+}
+
+/* out = the sum of the rows of x that the indices name, times `factor`; numbers first to first + n of them */
+static void F(window_sum)(void *out_, const void *x_, const int32_t *inputs, double factor, ptrdiff_t c, ptrdiff_t first,
+                          ptrdiff_t n, ptrdiff_t x_step)
+{
+    const REAL *const x = (const REAL *)x_ + first;
+    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
+        F(vector) sum = {0};
+        for (ptrdiff_t i = 0; i < c; i++) sum += F(take)(x + inputs[i] * x_step + k, n - k, C(0));
+        F(give)((REAL *)out_ + first + k, sum * C(factor), n - k);
+    }
+}
+
+/* Each of the rows of x that the indices name gains `row` times `factor`; numbers first to first + n of them. */
+static void F(window_add)(void *x_, const void *row_, const int32_t *inputs, double factor, ptrdiff_t c, ptrdiff_t first,
+                          ptrdiff_t n, ptrdiff_t x_step)
+{
+    REAL *const x = (REAL *)x_ + first;
+    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
+        const F(vector) gain = F(take)((const REAL *)row_ + first + k, n - k, C(0)) * C(factor);
+        for (ptrdiff_t i = 0; i < c; i++) {
+            REAL *const to = x + inputs[i] * x_step + k;
+            F(give)(to, F(take)(to, n - k, C(0)) + gain, n - k);
+        }
+    }
+}
+
+#if !FNN_IS_DOUBLE /* asks for rows that are wanted soon */
+static void fetch_rows(const void *table, const int32_t *index, ptrdiff_t n, ptrdiff_t size, ptrdiff_t row)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t j = 0; j < size; j += 64) __builtin_prefetch((const char *)table + index[i] * row + j);
+}
+#endif
+#undef UNROLL

@@ -1,0 +1,331 @@
+"""word2vec: vectors of words, learnt from what stands around them.
+
+a) Text is read in jobs of about `batch_words` words. A job is all that a thread needs (words as integers, learning
+   rate, and a generator seeded by its place), so what it does depends on no other job but through the tables.
+b) Several threads take jobs in turn and update the tables at the same time, without locks. In the deterministic mode
+   jobs follow one another, and threads share the work within each.
+c) Rows of the tables are padded to whole vectors of the processor; `wv.vectors` is a view without the padding, which
+   stays 0.
+"""
+
+import threading
+
+import numpy as np
+
+from fastnn._backend import functions as F
+from fastnn._checks import as_count, as_positive
+from fastnn.models.keyedvectors import KeyedVectors
+from fastnn.nn.module import Buffer, Module
+
+__all__ = ["Word2Vec"]
+
+STALE = 2, 1024  # how often the commonest word is, and how many windows are, in a block of the deterministic mode
+SEEN = ("corpus_count", "corpus_total_words")  # of the text, which a file keeps
+PADDING = 16  # numbers that rows are a multiple of
+
+
+class Word2Vec(Module):
+    """Skip-gram or continuous bag of words, with negative sampling; arguments and defaults are gensim's.
+
+    Parameters
+    ----------
+    sentences : iterable of lists of str, optional
+        The text; gone through 1 + epochs times, so not a generator. It may be larger than memory.
+    corpus_file : path, optional
+        The text instead: a sentence a line, words between white space, in UTF-8.
+    vector_size : int
+        Length of a vector.
+    alpha, min_alpha : float
+        The learning rate at the start, and at the end; it falls in proportion to the words gone through.
+    window : int
+        How far a context reaches to both sides, at most.
+    min_count : int
+        Rarer words are left out, as if they were not in the text.
+    sample : float
+        Words that make up more than about this share of the text are dropped at random; 0 keeps all.
+    seed : int
+    workers : int
+        Threads. With more than one results differ a little from run to run, unless `deterministic`.
+    sg : {0, 1}
+        1 for skip-gram, 0 for continuous bag of words.
+    negative : int
+        Negative samples a window.
+    ns_exponent : float
+        They are drawn in proportion to count ** ns_exponent.
+    cbow_mean : {0, 1}
+        Whether continuous bag of words takes the mean of the vectors or their sum.
+    epochs : int
+    batch_words : int
+        Words of a job.
+    compute_loss : bool
+        Whether to sum the loss up, for `get_latest_training_loss`.
+    shrink_windows : bool
+        Whether the reach of each context is drawn from 1 to `window`.
+    deterministic : bool
+        Whether the vectors are to be the same for any number of workers, bit for bit.
+
+    Attributes
+    ----------
+    wv : KeyedVectors
+    syn1neg : ndarray
+        The vectors of words as what is predicted.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the text holds fewer than two words that are common enough.
+
+    Notes
+    -----
+    Mikolov et al. (2013), arXiv:1301.3781 and "Distributed representations of words and phrases and their
+    compositionality". Negatives are drawn once for all words of a context (Ji et al., arXiv:1604.04661). Kept of a word
+    with the share f of the text is sqrt(sample / f) + sample / f. Vectors begin uniform between -1 and 1, over
+    vector_size, as in gensim; the exponential is computed, not looked up, and no score is left out for being large.
+
+    Examples
+    --------
+    >>> from fastnn.models import Word2Vec
+    >>> text = [["the", animal, "eats", food] for animal in ("cat", "dog") for food in ("meat", "fish")] * 200
+    >>> text += [["a", vehicle, "needs", fuel] for vehicle in ("car", "bus") for fuel in ("petrol", "gas")] * 200
+    >>> model = Word2Vec(text, vector_size=16, min_count=1, sample=0, sg=1, workers=1)
+    >>> model.wv.most_similar("cat", topn=1)[0][0]
+    'dog'
+    """
+
+    def __init__(
+        self,
+        sentences=None,
+        corpus_file=None,
+        *,
+        vector_size=100,
+        alpha=0.025,
+        window=5,
+        min_count=5,
+        sample=1e-3,
+        seed=1,
+        workers=3,
+        min_alpha=0.0001,
+        sg=0,
+        negative=5,
+        ns_exponent=0.75,
+        cbow_mean=1,
+        epochs=5,
+        batch_words=10_000,
+        compute_loss=False,
+        shrink_windows=True,
+        deterministic=False,
+    ):
+        self.vector_size = as_count(vector_size, "vector_size")
+        self.alpha, self.min_alpha = as_positive(alpha, "alpha"), as_positive(min_alpha, "min_alpha", zero=True)
+        self.window, self.min_count = as_count(window, "window"), as_count(min_count, "min_count", least=0)
+        self.sample, self.ns_exponent = as_positive(sample, "sample", zero=True), float(ns_exponent)
+        self.seed, self.workers = as_count(seed, "seed", least=0), as_count(workers, "workers")
+        self.negative, self.epochs = as_count(negative, "negative"), as_count(epochs, "epochs")
+        self.sg, self.cbow_mean = int(bool(sg)), int(bool(cbow_mean))
+        self.batch_words = as_count(batch_words, "batch_words")
+        self.compute_loss, self.shrink_windows = bool(compute_loss), bool(shrink_windows)
+        self.deterministic = bool(deterministic)
+        self.corpus_count = self.corpus_total_words = 0
+        self.running_training_loss = 0.0
+        self.wv = KeyedVectors(self.vector_size)
+        self.output = Buffer(np.zeros((0, self.vector_size), np.float32))
+        if sentences is not None or corpus_file is not None:
+            self.build_vocab(sentences, corpus_file)
+            self.train(sentences, corpus_file)
+
+    @property
+    def syn1neg(self):
+        return self.output.value
+
+    def build_vocab(self, sentences=None, corpus_file=None):
+        """Count the words of a text, and give each that is common enough a vector."""
+        counts, total, number = {}, 0, 0
+        for sentence in _sentences(sentences, corpus_file):
+            number += 1
+            total += len(sentence)
+            for word in sentence:
+                counts[word] = counts.get(word, 0) + 1
+        self._make_tables({word: count for word, count in counts.items() if count >= self.min_count})
+        self.corpus_count, self.corpus_total_words = number, total
+
+    def _make_tables(self, counts):
+        if len(counts) < 2:
+            raise ValueError(
+                f"the text holds {len(counts)} different words of at least min_count = {self.min_count}, expected 2"
+            )
+        words = sorted(counts, key=counts.get, reverse=True)
+        self.wv = KeyedVectors(self.vector_size, words, [counts[word] for word in words])
+        start = np.random.default_rng(self.seed).random((len(words), self.vector_size), np.float32)
+        self.wv.weight.value = _padded(len(words), self.vector_size)
+        self.wv.vectors[...] = (start * 2 - 1) / self.vector_size
+        self.output.value = _padded(len(words), self.vector_size)
+
+    # ---- training -------------------------------------------------------------------------------------------
+
+    def train(self, sentences=None, corpus_file=None, *, epochs=None, start_alpha=None, end_alpha=None):
+        """Go through a text, by default as often and at the rates that the constructor was given.
+
+        Parameters
+        ----------
+        sentences, corpus_file
+            As for the constructor.
+        epochs : int, optional
+        start_alpha, end_alpha : float, optional
+
+        Returns
+        -------
+        trained, raw : int
+            How many words were trained on, and how many gone through.
+        """
+        if not len(self.wv):
+            raise ValueError("there is no vocabulary yet: call build_vocab, or give a text to the constructor")
+        epochs = self.epochs if epochs is None else as_count(epochs, "epochs")
+        rates = (self.alpha if start_alpha is None else start_alpha, self.min_alpha if end_alpha is None else end_alpha)
+        self.running_training_loss = 0.0
+        self._prepare()
+        jobs = self._jobs(sentences, corpus_file, epochs, *rates)
+        trained = raw = 0
+        for kept, words, loss in _in_threads(self._train, jobs, 1 if self.deterministic else self.workers):
+            trained, raw = trained + kept, raw + words
+            self.running_training_loss += loss
+        self.wv.fill_norms()
+        return trained, raw
+
+    def _prepare(self):
+        """Make what sampling needs of the counts."""
+        counts = self.wv.counts.astype(float)
+        share = counts / counts.sum()
+        self._keep = np.minimum(np.sqrt(self.sample / share) + self.sample / share, 1) if self.sample else None
+        self._table = F.alias_table(counts**self.ns_exponent)
+        kept = share if self._keep is None else share * self._keep
+        self._block = max(1, min(int(STALE[0] * kept.sum() / kept.max()), STALE[1])) if self.deterministic else 1
+
+    def _jobs(self, sentences, corpus_file, epochs, start, end):
+        """Yield (words as integers, ends of sentences, words gone through, learning rate, seed)."""
+        index = self.wv.key_to_index
+        total = self.corpus_total_words
+        for epoch in range(epochs):
+            ids, ends, words, seen, number = [], [], 0, 0, 0
+            for sentence in _sentences(sentences, corpus_file):
+                for first in range(0, len(sentence), self.batch_words):
+                    piece = sentence[first : first + self.batch_words]
+                    if words and words + len(piece) > self.batch_words:
+                        rate = max(end, start + (end - start) * (epoch + min(1, seen / total)) / epochs)
+                        yield ids, ends, words, rate, (self.seed, epoch, number)
+                        seen, number = seen + words, number + 1
+                        ids, ends, words = [], [], 0
+                    ids += [index[word] for word in piece if word in index]
+                    ends.append(len(ids))
+                    words += len(piece)
+            if words:
+                rate = max(end, start + (end - start) * (epoch + min(1, seen / total)) / epochs)
+                yield ids, ends, words, rate, (self.seed, epoch, number)
+
+    def _train(self, ids, ends, words, rate, seed):
+        """Train on a job; return the words trained on, those gone through, and the loss."""
+        rng = np.random.Generator(np.random.PCG64(seed))
+        ids = np.array(ids, np.int32)
+        centres, contexts, bounds = F.context_windows(
+            ids, np.array(ends, np.int64), self.window, rng, keep=self._keep, shrink=self.shrink_windows
+        )
+        targets = np.empty((len(centres), 1 + self.negative), np.int32)
+        targets[:, 0] = centres
+        targets[:, 1:] = F.alias_sample(*self._table, (len(centres), self.negative), rng)
+        options = {"lr": rate, "block": self._block, "need_loss": self.compute_loss}
+        if not self.sg:
+            options["mean"] = bool(self.cbow_mean)
+        step = F.skipgram_step if self.sg else F.cbow_step
+        loss = step(_whole(self.wv.vectors), _whole(self.syn1neg), contexts, bounds, targets, **options)
+        return len(centres), words, loss or 0.0
+
+    def get_latest_training_loss(self):
+        """Return the loss, summed over all that the last `train` trained on; 0 unless `compute_loss`."""
+        return self.running_training_loss
+
+    # ---- files ----------------------------------------------------------------------------------------------
+
+    def config(self):
+        names = (
+            "vector_size alpha window min_count sample seed workers min_alpha sg negative ns_exponent cbow_mean epochs"
+        )
+        names += " batch_words compute_loss shrink_windows deterministic corpus_count corpus_total_words"
+        vocabulary = {"words": self.wv.index_to_key, "counts": self.wv.config()["counts"]}
+        return {name: getattr(self, name) for name in names.split()} | {"vocabulary": vocabulary}
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        vocabulary, seen = config.pop("vocabulary"), {name: config.pop(name) for name in SEEN}
+        model = cls(**config)
+        if vocabulary["words"]:
+            model._make_tables(dict(zip(vocabulary["words"], vocabulary["counts"], strict=True)))
+        vars(model).update(seen)
+        return model
+
+    def __repr__(self):
+        return f"Word2Vec({len(self.wv):,} words, vector_size={self.vector_size}, alpha={self.alpha})"
+
+
+def _padded(rows, columns):
+    """Return a matrix of zeros, the first columns of one that is aligned and whose rows are whole vectors."""
+    width = -(-columns // PADDING) * PADDING
+    space = np.zeros(rows * width + PADDING, np.float32)
+    start = -space.ctypes.data % 64 // 4
+    return space[start : start + rows * width].reshape(rows, width)[:, :columns]
+
+
+def _whole(table):
+    """Return a table with its padding, if it has one."""
+    width = table.strides[0] // table.itemsize
+    return np.lib.stride_tricks.as_strided(table, (len(table), width))
+
+
+def _sentences(sentences, corpus_file):
+    """Return what goes through the sentences of a text once."""
+    if (sentences is None) == (corpus_file is None):
+        raise ValueError("expected a text, either sentences or corpus_file")
+    if corpus_file is not None:
+        return _lines(corpus_file)
+    if isinstance(sentences, str) or not hasattr(sentences, "__iter__"):
+        raise TypeError(f"sentences is a {type(sentences).__name__}, expected an iterable of lists of words")
+    if iter(sentences) is sentences:
+        raise TypeError("sentences can be gone through only once, expected an iterable such as a list")
+    return sentences
+
+
+def _lines(path):
+    with open(path, encoding="utf-8") as file:
+        for line in file:
+            yield line.split()
+
+
+def _in_threads(work, jobs, n):
+    """Return what work(*job) returned for all jobs, done by n threads that take one after the other."""
+    if n == 1:
+        return [work(*job) for job in jobs]
+    lock, results, problems = threading.Lock(), [], []
+
+    def run():
+        while not problems:
+            try:
+                with lock:
+                    job = next(jobs, None)
+                if job is None:
+                    return
+                results.append(work(*job))
+            except BaseException as error:
+                problems.append(error)
+
+    threads = [threading.Thread(target=run) for _ in range(n)]
+    for thread in threads:
+        thread.start()
+    try:
+        for thread in threads:
+            thread.join()
+    except BaseException as error:
+        problems.append(error)
+        for thread in threads:
+            thread.join()
+    if problems:
+        raise problems[0]
+    return results
