@@ -105,6 +105,55 @@ def test_several_inputs_and_other_shapes(rng):
     assert gradcheck(lambda x, scale: (scale * x.sum(), np.full(3, scale)), x, scale=3.0).error < LIMIT
 
 
+@pytest.mark.parametrize("share", [0, 0.1, 0.2, 0.33, 0.5, 0.9, -0.2, -0.7])
+def test_kinks_are_flagged_and_do_not_count(share, rng):
+    x = rng.standard_normal(5)
+    x[[1, 3]] = 1e-5 * share
+    for f, slope in ((lambda x: np.maximum(x, 0.1 * x), lambda x: np.where(x > 0, 1, 0.1)), (abs, np.sign)):
+        report = gradcheck(lambda x, f=f, slope=slope: ((f(x) + x**2).sum(), slope(x) + 2 * x), x)
+        assert report.error < LIMIT
+        if f is not abs or share:  # the difference across the corner of abs is its gradient there
+            assert report["x"].kinks == ((1,), (3,))
+            assert report.kinks == 2
+            assert str(report).splitlines()[0].endswith("kinks")
+
+
+def test_only_kinks_are_flagged(rng):
+    x = np.array([0.0, 1.0])
+    report = gradcheck(lambda x: (abs(x).sum(), np.array([1.5, 1.0])), x)  # no slope on either side
+    assert report["x"].index == (0,)
+    assert (report.error, report.kinks) == (1.5 / 1.5, 0)
+    report = gradcheck(lambda x: (np.sin(30 * x).sum(), 0 * x), x)  # curved, and wrong
+    assert (report.error, report.kinks) == (1, 0)
+    report = gradcheck(lambda x: ((x > 1e-7).sum(), 0 * x), x)  # a step
+    assert (report.error, report.kinks) == (1, 0)
+    assert gradcheck(nn.Activation("relu"), np.array([0.0, -1.0, 2.0]))["x"].kinks == ((0,),)
+    assert gradcheck(nn.MaxPool1d(2), np.zeros((1, 1, 4))).kinks > 0
+
+
+def test_a_random_function_is_refused(rng):
+    with pytest.raises(ValueError, match=r"f returned .* for the same inputs, expected the same each time"):
+        gradcheck(lambda x: (x.sum() + rng.random(), np.ones(2)), np.ones(2))
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_inputs_stay_as_they_are_even_if_f_raises(dtype, rng):
+    x, calls = rng.standard_normal(3).astype(dtype), []
+    x.flags.writeable = False
+    before = x.copy()
+
+    def f(y):
+        calls.append(y)
+        if len(calls) == 6:
+            raise RuntimeError("stop")
+        return (y**2).sum(), 2 * y
+
+    with pytest.raises(RuntimeError, match="stop"):
+        gradcheck(f, x)
+    np.testing.assert_array_equal(x, before)
+    np.testing.assert_array_equal(calls[0], before)  # what f got is restored too
+
+
 class Wrong(nn.Linear):
     """A layer that forgets the bias's gradient, and mistakes that of its input."""
 
