@@ -14,6 +14,7 @@ stands in a column of its own, and no claim counts it.
 
 import itertools
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 from numpy import (
@@ -47,8 +48,50 @@ def constants(x, *values):
     return [np.asarray(value, x.dtype) for value in values]
 
 
+BLOCK = 16_384
+_shared = None  # while blocks are prepared: their scratch, and how much of it the block at hand has taken
+
+
+def scratch(x, value=0, dtype=None):
+    """Return an array like x full of a value; the blocks of an array, which take turns, share theirs."""
+    if _shared is None:
+        return np.full_like(x, value, dtype)
+    if len(_shared.rooms) == _shared.taken:
+        _shared.rooms.append(np.full_like(x, value, dtype))
+    _shared.taken += 1
+    return _shared.rooms[_shared.taken - 1][: len(x)]
+
+
+def blocks(prepare):
+    """Return what makes further forms for large arrays: block by block, so that passes find operands in the cache."""
+
+    def forms(*arrays):
+        global _shared
+        whole = prepare(*arrays)
+        several = whole if isinstance(whole, tuple) else (whole,)
+        if arrays[0].size <= BLOCK or any(isinstance(form, str) for form in several):
+            return whole
+        calls, _shared = [], SimpleNamespace(rooms=[])
+        for start in range(0, arrays[0].size, BLOCK):
+            _shared.taken = 0
+            made = prepare(*(a[start : start + BLOCK] for a in arrays))
+            calls.append(made if isinstance(made, tuple) else (made,))
+        _shared = None
+
+        def in_turn(form):
+            def run():
+                for call in form:
+                    call()
+
+            return run
+
+        return *several, *map(in_turn, zip(*calls, strict=True))
+
+    return forms
+
+
 def mask_of(x):
-    return np.empty(x.shape, bool)
+    return scratch(x, dtype=bool)
 
 
 def times_dy(slope, dy, saved, dx):
@@ -65,7 +108,7 @@ def times_dy(slope, dy, saved, dx):
 
 
 def relu(x, y):
-    return partial(maximum, x, np.zeros_like(x), out=y)
+    return partial(maximum, x, scratch(x), out=y)
 
 
 def relu_derivative(x, y):
@@ -98,7 +141,7 @@ leaky_relu_backward = partial(times_dy, leaky_relu_derivative)
 
 
 def hardtanh(x, y):
-    low, high, limits = np.full_like(x, -1), np.ones_like(x), constants(x, -1, 1)
+    low, high, limits = scratch(x, -1), scratch(x, 1), constants(x, -1, 1)
     return lambda: minimum(maximum(x, low, out=y), high, out=y), partial(clip, x, *limits, y)
 
 
@@ -114,7 +157,7 @@ def hardtanh_backward(dy, saved, dx):
 
 def hardsigmoid(x, y):
     (sixth, half), limits = constants(x, 1 / 6, 0.5), constants(x, 0, 1)
-    zeros, ones = np.zeros_like(x), np.ones_like(x)
+    zeros, ones = scratch(x), scratch(x, 1)
     return (
         lambda: minimum(maximum(add(multiply(x, sixth, y), half, y), zeros, out=y), ones, out=y),
         lambda: clip(add(multiply(x, sixth, y), half, y), *limits, y),
@@ -135,7 +178,7 @@ def hardswish(x, y):
 
 def hardswish_derivative(x, y):
     """hardsigmoid(x), plus x / 6 where it slopes."""
-    (sixth, three), mask, inner = constants(x, 1 / 6, 3), mask_of(x), np.empty_like(x)
+    (sixth, three), mask, inner = constants(x, 1 / 6, 3), mask_of(x), scratch(x)
     shares = hardsigmoid(x, y)
 
     def after(share):
@@ -167,7 +210,7 @@ def sigmoid_loose(x, y):
 
 def sigmoid_derivative(x, y):
     """e / (1 + e)^2 with e = exp(-|x|): right in both tails."""
-    (one,), e = constants(x, 1), np.empty_like(x)
+    (one,), e = constants(x, 1), scratch(x)
     return lambda: divide(e, square(add(exp(negative(abs(x, e), e), e), one, y), y), y)
 
 
@@ -188,7 +231,7 @@ def tanh(x, y):
 
 def tanh_derivative(x, y):
     """(2 e / (1 + e^2))^2 with e = exp(-|x|)."""
-    one, two, e = *constants(x, 1, 2), np.empty_like(x)
+    one, two, e = *constants(x, 1, 2), scratch(x)
     return lambda: square(divide(multiply(exp(negative(abs(x, e), e), e), two, y), add(square(e, e), one, e), y), y)
 
 
@@ -221,12 +264,12 @@ def softsign_backward(dy, saved, dx):
 
 
 def softplus(x, y):
-    zeros, above = np.zeros_like(x), np.empty_like(x)
+    zeros, above = scratch(x), scratch(x)
     return lambda: add(log1p(exp(negative(abs(x, y), y), y), y), maximum(x, zeros, out=above), y)
 
 
 def softplus_loose(x, y):
-    (one,), zeros, above = constants(x, 1), np.zeros_like(x), np.empty_like(x)
+    (one,), zeros, above = constants(x, 1), scratch(x), scratch(x)
     return lambda: add(log(add(exp(negative(abs(x, y), y), y), one, y), y), maximum(x, zeros, out=above), y)
 
 
@@ -234,7 +277,7 @@ softplus_derivative, softplus_derivative_loose = sigmoid, sigmoid_loose
 
 
 def softplus_backward(dy, saved, dx):
-    opposite = np.empty_like(dy)
+    opposite = scratch(dy)
     return lambda: multiply(expm1(negative(saved, dx), dx), negative(dy, opposite), dx)
 
 
@@ -244,12 +287,12 @@ def softplus_backward_loose(dy, saved, dx):
 
 
 def log_sigmoid(x, y):
-    zeros, below = np.zeros_like(x), np.empty_like(x)
+    zeros, below = scratch(x), scratch(x)
     return lambda: subtract(minimum(x, zeros, out=below), log1p(exp(negative(abs(x, y), y), y), y), y)
 
 
 def log_sigmoid_loose(x, y):
-    (one,), zeros, below = constants(x, 1), np.zeros_like(x), np.empty_like(x)
+    (one,), zeros, below = constants(x, 1), scratch(x), scratch(x)
     return lambda: subtract(minimum(x, zeros, out=below), log(add(exp(negative(abs(x, y), y), y), one, y), y), y)
 
 
@@ -276,17 +319,17 @@ def log_sigmoid_backward_loose(dy, saved, dx):
 
 
 def elu(x, y):
-    zeros, below = np.zeros_like(x), np.empty_like(x)
+    zeros, below = scratch(x), scratch(x)
     return lambda: add(expm1(minimum(x, zeros, out=below), below), maximum(x, zeros, out=y), y)
 
 
 def elu_loose(x, y):
-    (one,), zeros, below = constants(x, 1), np.zeros_like(x), np.empty_like(x)
+    (one,), zeros, below = constants(x, 1), scratch(x), scratch(x)
     return lambda: add(subtract(exp(minimum(x, zeros, out=below), below), one, below), maximum(x, zeros, out=y), y)
 
 
 def elu_derivative(x, y):
-    zeros = np.zeros_like(x)
+    zeros = scratch(x)
     return lambda: exp(minimum(x, zeros, out=y), y)
 
 
@@ -294,7 +337,7 @@ elu_backward = partial(times_dy, elu_derivative)
 
 
 def selu(x, y):
-    (scale, scale_alpha), zeros, below = constants(x, SELU_SCALE, SELU_SCALE_ALPHA), np.zeros_like(x), np.empty_like(x)
+    (scale, scale_alpha), zeros, below = constants(x, SELU_SCALE, SELU_SCALE_ALPHA), scratch(x), scratch(x)
     return lambda: add(
         multiply(expm1(minimum(x, zeros, out=below), below), scale_alpha, below),
         multiply(maximum(x, zeros, out=y), scale, y),
@@ -303,7 +346,7 @@ def selu(x, y):
 
 
 def selu_loose(x, y):
-    (scale, scale_alpha), zeros, below = constants(x, SELU_SCALE, SELU_SCALE_ALPHA), np.zeros_like(x), np.empty_like(x)
+    (scale, scale_alpha), zeros, below = constants(x, SELU_SCALE, SELU_SCALE_ALPHA), scratch(x), scratch(x)
     return lambda: add(
         subtract(multiply(exp(minimum(x, zeros, out=below), below), scale_alpha, below), scale_alpha, below),
         multiply(maximum(x, zeros, out=y), scale, y),
@@ -314,7 +357,7 @@ def selu_loose(x, y):
 def selu_derivative(x, y):
     """scale alpha exp(min(x, 0)), less what is too much where x > 0."""
     (zero, scale_alpha, over), mask = constants(x, 0, SELU_SCALE_ALPHA, SELU_SCALE - SELU_SCALE_ALPHA), mask_of(x)
-    zeros, above = np.zeros_like(x), np.empty_like(x)
+    zeros, above = scratch(x), scratch(x)
     return lambda: add(
         multiply(exp(minimum(x, zeros, out=y), y), scale_alpha, y),
         multiply(greater(x, zero, mask), over, above),
@@ -335,7 +378,7 @@ def silu(x, y):
 
 def silu_derivative(x, y):
     """s (1 + x (1 - s)), s = sigmoid(x)."""
-    (one,), s = constants(x, 1), np.empty_like(x)
+    (one,), s = constants(x, 1), scratch(x)
     share = sigmoid(x, s)
     return lambda: multiply(add(multiply(subtract(one, share(), y), x, y), one, y), s, y)
 
@@ -345,7 +388,7 @@ silu_backward = partial(times_dy, silu_derivative)
 
 def mish(x, y):
     """x n / (n + 2), n = e (e + 2), e = exp(x); beyond 20 the quotient is 1."""
-    (two,), most, n = constants(x, 2), np.full_like(x, 20), np.empty_like(x)
+    (two,), most, n = constants(x, 2), scratch(x, 20), scratch(x)
 
     def run():
         exp(minimum(x, most, out=y), y)
@@ -357,8 +400,8 @@ def mish(x, y):
 
 def mish_derivative(x, y):
     """(n + 4 x e (e + 1) / d) / d, n = e (e + 2), d = n + 2, e = exp(x)."""
-    (one, two, four), most = constants(x, 1, 2, 4), np.full_like(x, 20)
-    e, n = np.empty_like(x), np.empty_like(x)
+    (one, two, four), most = constants(x, 1, 2, 4), scratch(x, 20)
+    e, n = scratch(x), scratch(x)
 
     def run():
         exp(minimum(x, most, out=e), e)
@@ -380,7 +423,7 @@ def normal_tail(x, h, z):
     """
     coefficients = constants(x, *(value / 2 for value in (1.061405429, -1.453152027, 1.421413741, -0.284496736)))
     last, one, p, less_half = constants(x, 0.254829592 / 2, 1, 0.3275911 * np.sqrt(0.5), -0.5)
-    t = np.empty_like(x)
+    t = scratch(x)
 
     def run():
         divide(one, add(multiply(abs(x, t), p, t), one, t), t)
@@ -397,7 +440,7 @@ def gelu_loose(x, y):
     """max(x, 0) - |x| P(X > |x|)."""
     if x.dtype != np.float32:
         return ()
-    h, z, zeros = np.empty_like(x), np.empty_like(x), np.zeros_like(x)
+    h, z, zeros = scratch(x), scratch(x), scratch(x)
     tail = normal_tail(x, h, z)
 
     def run():
@@ -411,7 +454,7 @@ def gelu_derivative_loose(x, y):
     """P(X <= x) + x exp(-x^2 / 2) / sqrt(2 pi), P(X <= x) = h + (x > 0) (1 - 2 h)."""
     if x.dtype != np.float32:
         return ()
-    h, z, mask = np.empty_like(x), np.empty_like(x), mask_of(x)
+    h, z, mask = scratch(x), scratch(x), mask_of(x)
     zero, one, two, k = constants(x, 0, 1, 2, 1 / np.sqrt(2 * np.pi))
     tail = normal_tail(x, h, z)
 
@@ -449,7 +492,7 @@ def gelu_tanh_derivative(x, y):
     """(1 + t) / 2 + x (1 - t^2) v' / 2, or s + x s (1 - s) (2 v)' with s = (1 + t) / 2 = sigmoid(2 v)."""
     cube, slope, cube_3 = constants(x, TANH_SLOPE * TANH_CUBE, TANH_SLOPE, 3 * TANH_SLOPE * TANH_CUBE)
     minus_2, two, one, half = constants(x, -2, 2, 1, 0.5)
-    x2, t = np.empty_like(x), np.empty_like(x)
+    x2, t = scratch(x), scratch(x)
 
     def by_tanh():
         square(x, x2)
@@ -708,39 +751,18 @@ def sigmoid_cross_entropy(x, t, out):
     return run
 
 
-# --- updates: whole arrays, or for large ones block by block, so that the passes find their operands in the cache -----
-
-BLOCK = 16_384
-
-
-def blocks(prepare):
-    """Make the two forms out of `prepare`, which returns the call that updates the arrays it is given."""
-
-    def forms(*arrays):
-        whole = prepare(*arrays)
-        if arrays[0].size <= BLOCK:
-            return whole
-        starts = range(0, arrays[0].size, BLOCK)
-        calls = [prepare(*(a[start : start + BLOCK] for a in arrays)) for start in starts]
-
-        def block_by_block():
-            for call in calls:
-                call()
-
-        return whole, block_by_block
-
-    return forms
+# --- updates -----------------------------------------------------------------------------
 
 
 @blocks
 def sgd_update(param, grad):
-    (lr,), t = constants(param, 0.01), np.empty_like(param)
+    (lr,), t = constants(param, 0.01), scratch(param)
     return lambda: subtract(param, multiply(grad, lr, t), param)
 
 
 @blocks
 def momentum_update(param, grad, velocity):
-    (lr, momentum), t = constants(param, 0.01, 0.9), np.empty_like(param)
+    (lr, momentum), t = constants(param, 0.01, 0.9), scratch(param)
 
     def run():
         add(multiply(velocity, momentum, velocity), grad, velocity)
@@ -751,7 +773,7 @@ def momentum_update(param, grad, velocity):
 
 @blocks
 def adagrad_update(param, grad, sum_sq):
-    (lr, eps), t = constants(param, 0.01, 1e-10), np.empty_like(param)
+    (lr, eps), t = constants(param, 0.01, 1e-10), scratch(param)
 
     def run():
         add(sum_sq, square(grad, t), sum_sq)
@@ -763,7 +785,7 @@ def adagrad_update(param, grad, sum_sq):
 
 @blocks
 def rmsprop_update(param, grad, square_avg):
-    (lr, alpha, gain, eps), t = constants(param, 0.01, 0.99, 1 - 0.99, 1e-8), np.empty_like(param)
+    (lr, alpha, gain, eps), t = constants(param, 0.01, 0.99, 1 - 0.99, 1e-8), scratch(param)
 
     def run():
         multiply(square_avg, alpha, square_avg)
@@ -779,7 +801,7 @@ def adam_update(param, grad, m, v):
     """The corrections for bias go into the learning rate and eps."""
     root = (1 - 0.999**10) ** 0.5
     (beta1, gain1, beta2, gain2) = constants(param, 0.9, 1 - 0.9, 0.999, 1 - 0.999)
-    (lr, eps), t = constants(param, 1e-3 * root / (1 - 0.9**10), 1e-8 * root), np.empty_like(param)
+    (lr, eps), t = constants(param, 1e-3 * root / (1 - 0.9**10), 1e-8 * root), scratch(param)
 
     def run():
         add(multiply(m, beta1, m), multiply(grad, gain1, t), m)

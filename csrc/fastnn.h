@@ -133,6 +133,7 @@ typedef struct {
 /* The primitives of one dtype. Arguments: outputs, inputs, sizes; void pointers are to that dtype. */
 typedef struct {
     fnn_kernel *elementwise[FNN_N_OPS];
+    fnn_kernel *uniform[FNN_N_OPS]; /* the same where parameters are one number each */
     fnn_row_kernel *rows[FNN_N_ROW_OPS];
     fnn_cross_entropy *softmax_cross_entropy;
     fnn_loss *losses[FNN_N_LOSSES];

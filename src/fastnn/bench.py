@@ -14,7 +14,8 @@ from fastnn import reference, tuned_numpy
 from fastnn._backend import functions
 from fastnn._kernels import gemm
 
-SIZES = {"float32": (16, 16_384), "float64": (16_384,)}
+SIZES = {"float32": (16, 1000, 16_384, 1_000_000, 16_000_000), "float64": (16_384,)}
+LARGE = 1_000_000  # elements from which on a row of activations is large
 SHORT = (
     "activations/sigmoid/float32/16",
     "activations/sigmoid/float32/16384",
@@ -50,6 +51,7 @@ class Row(NamedTuple):
     limit: str = ""  # a statement that moves the same memory and does nothing else; "" for products
     products: int = 0  # multiply-adds of a statement that is bound by them
     setup: str = ""  # a statement that comes before all, not timed
+    large: bool = False  # takes long: left out where rows are only run, and timed a few times without the readable form
 
     def __str__(self):
         return "/".join(self[:4])
@@ -83,6 +85,8 @@ def tuned_forms(row, suffix=""):
     prepare = getattr(tuned_numpy, row.name + suffix, None)
     if prepare is None:
         return []
+    if row.family == "activations":
+        prepare = tuned_numpy.blocks(prepare)
     made = [name for name in row.results.split(", ") if name not in row.variables()]
     statement = f"{', '.join(made)} = call()" if made else "call()"
     forms = []
@@ -121,7 +125,7 @@ def _activations():
 def _activation(name, dtype, n):
     def draw(*keys):
         rng = np.random.default_rng(0)
-        return {key: (3 * rng.standard_normal(n)).astype(dtype) for key in keys}
+        return {key: np.resize((3 * rng.standard_normal(min(n, LARGE))).astype(dtype), n) for key in keys}
 
     def draw_backward():
         v = draw("dy", "saved", "dx")
@@ -129,14 +133,16 @@ def _activation(name, dtype, n):
             v["saved"] = getattr(functions, name)(v["saved"])
         return v
 
-    for f in (name, f"{name}_derivative"):
+    large = n >= LARGE
+    for f in (name, f"{name}_derivative") if n in (16, 16_384) else (name,):
         statement, copy = f"F.{f}(x, out=y)", "np.copyto(y, x)"
-        yield Row("activations", f, dtype, str(n), statement, "y", lambda: draw("x", "y"), copy)
+        yield Row("activations", f, dtype, str(n), statement, "y", lambda: draw("x", "y"), copy, large=large)
     f, copy = f"{name}_backward", "np.add(dy, saved, out=dx)"
-    yield Row("activations", f, dtype, str(n), f"F.{f}(dy, saved, out=dx)", "dx", draw_backward, copy)
+    yield Row("activations", f, dtype, str(n), f"F.{f}(dy, saved, out=dx)", "dx", draw_backward, copy, large=large)
 
 
 LOSS_SHAPES = ((32, 10), (128, 10), (32, 1000))
+LARGE_LOSS_SHAPES = ((700, 10_000), (2048, 32_000))  # of softmax_cross_entropy alone
 ELEMENT_LOSSES = {  # options, and targets made from normal numbers
     "sigmoid_cross_entropy": ({}, lambda t: (t > 0).astype(t.dtype)),
     "mse_loss": ({}, np.copy),
@@ -150,11 +156,11 @@ ELEMENT_LOSSES = {  # options, and targets made from normal numbers
 
 def _losses():
     dtype = "float32"
-    for shape in LOSS_SHAPES:
+    for shape in LOSS_SHAPES + LARGE_LOSS_SHAPES:
 
         def draw(*keys, shape=shape):
             rng = np.random.default_rng(0)
-            v = {key: (3 * rng.standard_normal(shape)).astype(dtype) for key in keys}
+            v = {key: 3 * rng.standard_normal(shape, dtype) for key in keys}
             if "targets" in v:
                 v["targets"] = rng.integers(0, shape[1], shape[0])
             return v
@@ -162,13 +168,9 @@ def _losses():
         def row(name, arguments, results, keys, limit, shape=shape, draw=draw):
             made = f"{results} = " if "out" not in arguments or "," in results else ""
             size = "x".join(map(str, shape))
-            return Row("losses", name, dtype, size, f"{made}F.{name}({arguments})", results, lambda: draw(*keys), limit)
+            statement, large = f"{made}F.{name}({arguments})", shape in LARGE_LOSS_SHAPES
+            return Row("losses", name, dtype, size, statement, results, lambda: draw(*keys), limit, large=large)
 
-        yield row("softmax", "x, out=y", "y", "xy", "np.copyto(y, x)")
-        yield row("log_softmax", "x, out=y", "y", "xy", "np.copyto(y, x)")
-        yield row("logsumexp", "x", "y", "x", "x.max()")
-        yield row("softmax_backward", "dy, y", "dx", ("dy", "y"), "np.add(dy, y)")
-        yield row("log_softmax_backward", "dy, y", "dx", ("dy", "y"), "np.add(dy, y)")
         yield row(
             "softmax_cross_entropy",
             "logits, targets, grad_out=out",
@@ -176,6 +178,13 @@ def _losses():
             ("logits", "targets", "out"),
             "np.copyto(out, logits)",
         )
+        if shape in LARGE_LOSS_SHAPES:
+            continue
+        yield row("softmax", "x, out=y", "y", "xy", "np.copyto(y, x)")
+        yield row("log_softmax", "x, out=y", "y", "xy", "np.copyto(y, x)")
+        yield row("logsumexp", "x", "y", "x", "x.max()")
+        yield row("softmax_backward", "dy, y", "dx", ("dy", "y"), "np.add(dy, y)")
+        yield row("log_softmax_backward", "dy, y", "dx", ("dy", "y"), "np.add(dy, y)")
         yield row(
             "nll_loss",
             "logits, targets, grad_out=out",
@@ -213,17 +222,19 @@ SPARSE_UPDATES = {
 
 def _updates():
     for name, (numbers, state) in UPDATES.items():
-        for n in (1000, 1_000_000):
+        for n in (1000, 100_000, 1_000_000, 16_000_000):
 
             def draw(n=n, state=state):
                 rng = np.random.default_rng(0)
-                return {key: np.abs(rng.standard_normal(n, "f")) for key in ("param", "grad", *state)}
+                keys = ("param", "grad", *state)
+                return {key: np.resize(np.abs(rng.standard_normal(min(n, LARGE), "f")), n) for key in keys}
 
             # one addition in place reads two arrays and writes one; each further array is read and written
             limit = "; ".join(["np.add(param, grad, out=param)", *(f"np.negative({s}, out={s})" for s in state)])
             arrays = ", ".join(("param", "grad", *state))
             results = ", ".join(("param", *state))
-            yield Row("updates", name, "float32", str(n), f"F.{name}({arrays}, {numbers})", results, draw, limit)
+            statement = f"F.{name}({arrays}, {numbers})"
+            yield Row("updates", name, "float32", str(n), statement, results, draw, limit, large=n > LARGE)
     for name, (numbers, state) in SPARSE_UPDATES.items():
 
         def draw_rows(state=state):

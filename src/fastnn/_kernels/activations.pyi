@@ -9,6 +9,13 @@ OPS: dict[str, int]
 SAVED: dict[str, str]
 
 def ufunc(name: str, module: str, doc: str) -> np.ufunc: ...
+def call(
+    op: int,
+    arrays: tuple[object, ...],
+    parameters: tuple[object, ...],
+    out: object,
+    keywords: dict[str, object],
+) -> object: ...
 def evaluate(
     op: int,
     out: NDArray[_Floating],

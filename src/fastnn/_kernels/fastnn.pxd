@@ -97,6 +97,7 @@ cdef extern from "fastnn.h" nogil:
         Py_ssize_t columns
     ctypedef struct fnn_real:
         fnn_kernel *elementwise[FNN_N_OPS]
+        fnn_kernel *uniform[FNN_N_OPS]
         fnn_row_kernel *rows[FNN_N_ROW_OPS]
         fnn_cross_entropy *softmax_cross_entropy
         fnn_loss *losses[FNN_N_LOSSES]

@@ -7,7 +7,7 @@ from textwrap import fill
 from typing import NamedTuple
 
 from fastnn import ufuncs
-from fastnn._kernels.activations import OPS, SAVED, ufunc
+from fastnn._kernels.activations import OPS, SAVED, call, ufunc
 
 __all__ = [*OPS, "saved_for"]
 
@@ -295,47 +295,47 @@ gelu_tanh, gelu_tanh_derivative, gelu_tanh_backward = _ufuncs("gelu_tanh")
 
 @_documented
 def leaky_relu(x, negative_slope=0.01, *, out=None, **ufunc_keywords):
-    return ufuncs.leaky_relu(x, negative_slope, out=out, **ufunc_keywords)
+    return call(OPS["leaky_relu"], (x,), (negative_slope,), out, ufunc_keywords)
 
 
 @_documented
 def leaky_relu_derivative(x, negative_slope=0.01, *, out=None, **ufunc_keywords):
-    return ufuncs.leaky_relu_derivative(x, negative_slope, out=out, **ufunc_keywords)
+    return call(OPS["leaky_relu_derivative"], (x,), (negative_slope,), out, ufunc_keywords)
 
 
 @_documented
 def leaky_relu_backward(dy, x, negative_slope=0.01, *, out=None, **ufunc_keywords):
-    return ufuncs.leaky_relu_backward(dy, x, negative_slope, out=out, **ufunc_keywords)
+    return call(OPS["leaky_relu_backward"], (dy, x), (negative_slope,), out, ufunc_keywords)
 
 
 @_documented
 def elu(x, alpha=1.0, *, out=None, **ufunc_keywords):
-    return ufuncs.elu(x, alpha, out=out, **ufunc_keywords)
+    return call(OPS["elu"], (x,), (alpha,), out, ufunc_keywords)
 
 
 @_documented
 def elu_derivative(x, alpha=1.0, *, out=None, **ufunc_keywords):
-    return ufuncs.elu_derivative(x, alpha, out=out, **ufunc_keywords)
+    return call(OPS["elu_derivative"], (x,), (alpha,), out, ufunc_keywords)
 
 
 @_documented
 def elu_backward(dy, x, alpha=1.0, *, out=None, **ufunc_keywords):
-    return ufuncs.elu_backward(dy, x, alpha, out=out, **ufunc_keywords)
+    return call(OPS["elu_backward"], (dy, x), (alpha,), out, ufunc_keywords)
 
 
 @_documented
 def hardtanh(x, min_val=-1.0, max_val=1.0, *, out=None, **ufunc_keywords):
-    return ufuncs.hardtanh(x, min_val, max_val, out=out, **ufunc_keywords)
+    return call(OPS["hardtanh"], (x,), (min_val, max_val), out, ufunc_keywords)
 
 
 @_documented
 def hardtanh_derivative(x, min_val=-1.0, max_val=1.0, *, out=None, **ufunc_keywords):
-    return ufuncs.hardtanh_derivative(x, min_val, max_val, out=out, **ufunc_keywords)
+    return call(OPS["hardtanh_derivative"], (x,), (min_val, max_val), out, ufunc_keywords)
 
 
 @_documented
 def hardtanh_backward(dy, x, min_val=-1.0, max_val=1.0, *, out=None, **ufunc_keywords):
-    return ufuncs.hardtanh_backward(dy, x, min_val, max_val, out=out, **ufunc_keywords)
+    return call(OPS["hardtanh_backward"], (dy, x), (min_val, max_val), out, ufunc_keywords)
 
 
 __test__ = {name: globals()[name].__doc__ for name in OPS if not hasattr(ufuncs, name)}  # doctest skips ufuncs
