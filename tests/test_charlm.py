@@ -1,4 +1,4 @@
-"""The character language model: its perplexity, its samples, its training and its checkpoints."""
+"""The language model of characters or words: its perplexity, its samples, its training and its checkpoints."""
 
 import itertools
 import math
@@ -11,9 +11,9 @@ import pytest
 
 import fastnn
 from fastnn import nn
-from fastnn.data import Vocabulary
+from fastnn.data import Vocabulary, tokenize
 from fastnn.io import load_arrays
-from fastnn.models import CharLM, language, perplexity, unigram_perplexity
+from fastnn.models import CharLM, LanguageModel, language, perplexity, unigram_perplexity
 
 TEXT = "the cat sat on the mat, the rat sat on the cat. " * 12
 SMALL = {"hidden_size": 16, "embedding_size": 8}
@@ -95,8 +95,8 @@ def test_perplexity_scores_every_character_once_with_the_state_carried(monkeypat
 
 
 @pytest.mark.parametrize(("text", "prefix"), [("", ""), ("t", ""), ("", "the")])
-def test_perplexity_needs_a_character_to_score(text, prefix):
-    with pytest.raises(ValueError, match="no character to score"):
+def test_perplexity_needs_a_token_to_score(text, prefix):
+    with pytest.raises(ValueError, match="no token to score"):
         CharLM(TEXT, **SMALL).perplexity(text, prefix)
 
 
@@ -129,6 +129,10 @@ def test_samples_follow_the_probabilities():
     assert frequencies(temperature=0.5) == pytest.approx(p**2 / (p**2).sum(), abs=0.03)
     assert frequencies(temperature=1, top_k=2) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
     assert frequencies(temperature=1, top_k=99) == pytest.approx(p, abs=0.03)
+    assert frequencies(temperature=1, top_p=0.79) == pytest.approx([0.625, 0.375, 0, 0], abs=0.03)
+    assert frequencies(temperature=1, top_p=0.81) == pytest.approx([10 / 19, 6 / 19, 3 / 19, 0], abs=0.03)
+    assert frequencies(temperature=1, top_k=3, top_p=0.5) == pytest.approx([1, 0, 0, 0], abs=0.03)
+    assert frequencies(temperature=1, top_p=1) == pytest.approx(p, abs=0.03)
 
 
 def test_samples_repeat_with_the_seed():
@@ -146,6 +150,8 @@ def test_samples_repeat_with_the_seed():
         (("t", 3, math.nan), ValueError, "temperature is nan"),
         (("t", 3, 1, 0), ValueError, "top_k is 0"),
         (("t", 3, 1, 1.5), TypeError, "top_k is 1.5"),
+        (("t", 3, 1, None, 0), ValueError, "top_p is 0"),
+        (("t", 3, 1, None, math.nan), ValueError, "top_p is nan"),
     ],
 )
 def test_sample_rejects(arguments, error, words):
@@ -159,7 +165,9 @@ def test_sample_rejects(arguments, error, words):
 @pytest.mark.parametrize("cell", language.CELLS)
 @pytest.mark.parametrize("tied", [False, True])
 def test_gradients(cell, tied):
-    lm = CharLM("abc", cell, hidden_size=4, num_layers=2, embedding_size=4, dropout=0.4, tied=tied, rng=0)
+    lm = CharLM(
+        "abc", cell, hidden_size=4, num_layers=2, embedding_size=4, dropout=0.4, input_dropout=0.3, tied=tied, rng=0
+    )
     x = np.array([[0, 1], [2, 0], [1, 1]])
     state = np.random.default_rng(1).standard_normal((2, 2, 2, 4))
     assert fastnn.gradcheck(lm, x, tuple(state) if cell == "lstm" else state[0]).error < 1e-6
@@ -185,12 +193,15 @@ def test_layer_has_names_a_configuration_and_a_file(tmp_path, cell, tied):
         ({"cell": "elman"}, "cell is 'elman'"),
         ({"hidden_size": 0}, "hidden_size is 0"),
         ({"dropout": 2}, "p is 2"),
+        ({"input_dropout": -1}, "p is -1"),
+        ({"vocabulary": "aaa"}, "vocabulary has 1 token, expected at least two"),
+        ({"vocabulary": ["the"]}, "vocabulary has 1 token"),
         ({"tied": True}, "embedding_size is 64, expected the hidden_size 256, being tied"),
     ],
 )
 def test_model_rejects(options, words):
     with pytest.raises(ValueError, match=words):
-        CharLM(TEXT, **options)
+        CharLM(**{"vocabulary": TEXT, **options})
 
 
 # training --------------------------------------------------------------------------------------------------------
@@ -282,6 +293,77 @@ def test_fit_rejects(text, options, error, words):
     lm = CharLM(TEXT, **SMALL, rng=0)
     with pytest.raises(error, match=words):
         lm.fit(text, **{**STEPS, "epochs": 1, **options})
+
+
+# words -----------------------------------------------------------------------------------------------------------
+
+WORDS = tokenize(TEXT)
+KNOWN = Vocabulary(WORDS, unk="<unk>")
+
+
+def test_words_are_learnt_like_characters(tmp_path, capsys):
+    lm = LanguageModel(KNOWN, "gru", 32, embedding_size=32, dropout=0.1, input_dropout=0.1, tied=True, rng=0)
+    options = {"epochs": 30, "num_steps": 6, "batch_size": 4, "lr": 0.02, "reports": 3, "rng": 0, "verbose": True}
+    lm.fit(WORDS, validation=WORDS[:30], **options, checkpoint=tmp_path / "lm")
+    assert "words/s" in capsys.readouterr().out
+    assert lm.perplexity(WORDS[:30], prefix=WORDS[-30:]) < 1.6
+    assert lm.sample(["the", "cat", "sat"], 4) == ["on", "the", "mat", ","]
+    same = fastnn.load(tmp_path / "lm")
+    assert same.vocabulary == lm.vocabulary
+    assert same.perplexity(WORDS) == lm.perplexity(WORDS) == lm.perplexity(KNOWN.encode(WORDS))
+    resumed = LanguageModel.resume(tmp_path / "lm", WORDS, validation=WORDS[:30], epochs=31)
+    assert resumed.history[-1]["epoch"] >= 30
+
+
+def test_the_unknown_word_is_never_drawn():
+    lm = LanguageModel(KNOWN, **SMALL)
+    set_weights(lm, **{"output.bias": np.where(np.arange(len(KNOWN)) == 0, 50.0, 0.0)})
+    assert "<unk>" not in lm.sample(["dog"], 200, temperature=1, rng=0) + lm.sample(["the"], 5)
+
+
+def test_input_dropout_is_one_mask_for_all_steps():
+    lm = CharLM("ab", "rnn", 4, embedding_size=50, dropout=0, input_dropout=0.5, rng=0)
+    set_weights(lm, embedding=np.ones((2, 50)), w_ih=np.eye(4, 50) / 4, output=np.ones((2, 4)))
+    logits = lm.vjp(np.zeros((6, 8), int))[0][0]
+    assert (logits == logits[0]).all()
+    assert len(np.unique(logits[0])) > 1
+    still = lm.vjp(np.zeros((6, 8), int), training=False)[0][0]
+    assert np.array_equal(still, lm(np.zeros((6, 8), int))[0])
+    assert len(np.unique(still)) == 1
+
+
+@pytest.mark.parametrize("prefix", ["", "the cat "])
+def test_scores_are_what_perplexity_averages(monkeypatch, prefix):
+    monkeypatch.setattr(language, "CHUNK", 7)
+    lm = CharLM(TEXT, **SMALL, rng=0)
+    p = lm.scores(TEXT[:40], prefix)
+    assert p.dtype == np.float64
+    assert len(p) == (40 if prefix else 39)
+    assert lm.perplexity(TEXT[:40], prefix) == pytest.approx(math.exp(-np.log(p).mean()), rel=1e-6)
+
+
+def test_chunks_shrink_for_large_vocabularies(monkeypatch):
+    lm = CharLM(TEXT, **SMALL, rng=0)
+    expected = lm.scores(TEXT)
+    monkeypatch.setattr(language, "LOGITS", 5 * len(lm.vocabulary))
+    assert lm.scores(TEXT) == pytest.approx(expected, rel=1e-5)
+
+
+def test_words_reject():
+    lm = LanguageModel(Vocabulary(WORDS), **SMALL)
+    with pytest.raises(TypeError, match="text is a str, expected a list of words"):
+        lm.perplexity("the cat")
+    with pytest.raises(ValueError, match="token 'dog' at position 1"):
+        lm.fit(["the", "dog"] * 50, epochs=1, **STEPS)
+    with pytest.raises(ValueError, match="text has 3 words, expected at least 36"):
+        lm.fit(WORDS[:3], epochs=1, **STEPS)
+    with pytest.raises(IndexError, match="text holds 99"):
+        lm.perplexity(np.array([1, 99]))
+    for empty in ("", [], np.zeros(0, int)):
+        with pytest.raises(ValueError, match="no token to score"):
+            lm.perplexity(empty)
+        with pytest.raises(ValueError, match="prefix is empty"):
+            lm.sample(empty, 1)
 
 
 # checkpoints -----------------------------------------------------------------------------------------------------

@@ -226,6 +226,49 @@ def test_train_rejects_in_one_sentence(capsys, directory, arguments, words):
     assert files(directory) == before
 
 
+def test_words(capsys, directory):
+    assert main([*TRAIN, "--words", "--min-freq", "20", "--input-dropout", "0.1", "--prefix", "The cat sat"]) == 0
+    out = capsys.readouterr().out
+    for line in ("504 words to learn, the last 56 to validate", "vocabulary: 9 words", "words/s", "words a second"):
+        assert line in out
+    assert "\nThe cat sat" in out
+    assert "<unk>" not in out.split("goes on")[1]
+    assert max(map(len, out.split("goes on:")[1].splitlines())) <= 100
+    lm = fastnn.load("fastnn-lm.safetensors")
+    assert type(lm).__name__ == "LanguageModel"
+    sample = ["lm", "sample", "fastnn-lm.safetensors", "--prefix", "the bird", "--top-p", "0.9", "--length", "5"]
+    assert main([*sample, "--seed", "1"]) == 0
+    assert capsys.readouterr().out.startswith("the bird ")
+    assert main(["lm", "train", "text.txt", "--resume", "--epochs", "3", "--twin-seconds", "0.01"]) == 0
+    assert "NumPy twin" in capsys.readouterr().out or fastnn._backend.BACKEND == "reference"
+
+
+def test_chinese_verse(capsys, directory):
+    assert main(["lm", "train", "--text", "zh", "--seconds", "0.5", "--reports", "1", *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "Three Hundred Tang Poems" in out
+    assert "vocabulary: 2842 characters" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["text.txt", "--text", "zh"], "both text.txt and --text zh are given"),
+        (["text.txt", "--min-freq", "3"], "min_freq is 3, but only --words has use for it"),
+        (["text.txt", "--words", "--min-freq", "0"], "min_freq is 0"),
+        (["empty.txt", "--words"], "text is empty, expected at least one token"),
+        (["one.txt"], "vocabulary has 1 token"),
+    ],
+)
+def test_texts_and_words_rejects_in_one_sentence(capsys, directory, options, words):
+    (directory / "empty.txt").write_text("")
+    (directory / "one.txt").write_text("aaaa")
+    assert main(["lm", "train", *options]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from fastnn.data import batches, consecutive_windows, random_windows, shakespeare
+from fastnn.data import batches, chinese_poems, consecutive_windows, random_windows, shakespeare
 
 
 def windows(sampler):
@@ -151,3 +151,12 @@ def test_bundled_text_is_what_its_note_says():
     )
     assert text[:103_427].endswith("[Flourish. Exeunt.]")
     assert text[103_427:].startswith("THE TWO GENTLEMEN OF VERONA\n")
+
+
+def test_bundled_poems_are_what_their_note_says():
+    text = chinese_poems()
+    assert hashlib.sha256(text.encode()).hexdigest() == (
+        "9bf4570f4eb69305590dd07e5ad505a2b81a8b043d514ff6ccf309e434a71e25"
+    )
+    assert len(text.split("\n\n")) == 510
+    assert "白日依山盡，黃河入海流。" in text

@@ -12,6 +12,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import textwrap
 
 import fastnn
 from fastnn._backend import BACKEND
@@ -20,12 +21,13 @@ __all__ = ["main"]
 
 CHECKPOINT = "fastnn-lm.safetensors"
 SECONDS = 60.0
+MIN_FREQ, UNKNOWN = 2, "<unk>"  # of words
 SAMPLE = {"length": 400, "temperature": 0.8}  # of `lm sample`, and of what `lm train` shows at its end
 TWIN = """
 import json, sys
-from fastnn.models import CharLM
+from fastnn.models import LanguageModel
 model, text, fit = json.load(sys.stdin)
-print(CharLM(**model, rng=0).fit(text, **fit, rng=0).history[-1]["speed"])
+print(LanguageModel(**model, rng=0).fit(text, **fit, rng=0).history[-1]["speed"])
 """
 
 
@@ -55,7 +57,9 @@ def _parser():
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_info(commands.add_parser("info", help="what this installation is made of, and what it has chosen"))
     _add_bench(commands.add_parser("bench", help="time some of the functions beside NumPy on this machine"))
-    lm = commands.add_parser("lm", help="character language models").add_subparsers(required=True, metavar="COMMAND")
+    lm = commands.add_parser("lm", help="language models over characters or words").add_subparsers(
+        required=True, metavar="COMMAND"
+    )
     _add_train(lm.add_parser("train", help="train a model on a text, by default on two plays of Shakespeare"))
     _add_sample(lm.add_parser("sample", help="let a trained model go on from a prefix"))
     return parser
@@ -96,6 +100,21 @@ def _add_train(parser):
 
     parser.set_defaults(command=train_command)
     parser.add_argument("text", nargs="?", metavar="FILE", help="UTF-8 text to learn; its last tenth validates")
+    parser.add_argument(
+        "--text",
+        dest="bundled",
+        choices=["en", "zh"],
+        help="without FILE: two plays of Shakespeare (en, the default), or classical Chinese verse (zh)",
+    )
+    parser.add_argument(
+        "--words", action="store_true", default=argparse.SUPPRESS, help="learn words and marks instead of characters"
+    )
+    parser.add_argument(
+        "--min-freq",
+        type=int,
+        default=argparse.SUPPRESS,
+        help=f"with --words: rarer ones are one unknown word (default {MIN_FREQ})",
+    )
     parser.add_argument("--out", default=CHECKPOINT, metavar="FILE", help="the checkpoint (default %(default)s)")
     existing = parser.add_mutually_exclusive_group()
     existing.add_argument("--resume", action="store_true", help="go on with the training that the checkpoint holds")
@@ -105,15 +124,16 @@ def _add_train(parser):
     option("--cell", str, "kind of recurrent layer", choices=sorted(CELLS))
     option("--hidden-size", int, "units of a recurrent layer")
     option("--layers", int, "recurrent layers", name="num_layers")
-    option("--embedding-size", int, "numbers that stand for a character")
+    option("--embedding-size", int, "numbers that stand for a character or word")
     option("--dropout", float, "share of the recurrent output that is dropped")
+    option("--input-dropout", float, "share of the embeddings that is dropped")
     parser.add_argument(
         "--tied",
         action="store_true",
         default=argparse.SUPPRESS,
         help=("let embedding and output share their weight, which asks for equal --embedding-size and --hidden-size"),
     )
-    option("--seq-length", int, "characters that a gradient goes back", name="num_steps")
+    option("--seq-length", int, "characters or words that a gradient goes back", name="num_steps")
     option("--batch-size", int, "sequences side by side")
     option("--sampling", str, "how the text is cut", choices=SAMPLINGS)
     option("--optimizer", str, "how the weights are updated", choices=sorted(OPTIMIZERS))
@@ -144,9 +164,10 @@ def _number_or_none(text):
     return None if text == "none" else float(text)
 
 
-def train_command(*, text, out, resume, overwrite, prefix, twin_seconds, **options):
+def train_command(*, text, bundled, out, resume, overwrite, prefix, twin_seconds, **options):
     """Train a model, and show what has become of it."""
-    from fastnn.models import CharLM
+    from fastnn.data import Vocabulary
+    from fastnn.models import CharLM, LanguageModel
     from fastnn.models.language import check_writable
 
     if not twin_seconds >= 0:
@@ -154,23 +175,36 @@ def train_command(*, text, out, resume, overwrite, prefix, twin_seconds, **optio
     if os.path.exists(out) and not (resume or overwrite):
         raise ValueError(f"{out} exists: --resume goes on with it, --overwrite replaces it, --out names another file")
     check_writable(out)
-    name, text = _read(text)
+    name, text = _read(text, bundled)
     cut = len(text) * 9 // 10
     train, validation = text[:cut], text[cut:]
+    prefix = _a_line(validation) if prefix is None else prefix
     budget = {key: options.pop(key) for key in ("seconds", "epochs") if key in options}
     if resume and options:
         raise ValueError(f"{', '.join(options)} cannot change, since --resume goes on with the settings in {out}")
     rng = options.pop("seed", 0)
     sizes = {key: options.pop(key) for key in inspect.signature(CharLM).parameters.keys() & options}
-    lm = _load(out) if resume else CharLM(text, **sizes, rng=rng)
-    prefix = _a_line(validation) if prefix is None else prefix
-    lm.sample(prefix, 0)  # a prefix that will not do is to be found before the training, not after it
+    words, min_freq = options.pop("words", False), options.pop("min_freq", None)
+    if min_freq is not None and not words:
+        raise ValueError(f"min_freq is {min_freq}, but only --words has use for it")
+    if resume:
+        lm = _load(out)
+    elif words:
+        lm = LanguageModel(
+            Vocabulary(_tokens(train), min_freq=MIN_FREQ if min_freq is None else min_freq, unk=UNKNOWN),
+            **sizes,
+            rng=rng,
+        )
+    else:
+        lm = CharLM(text, **sizes, rng=rng)
+    lm.sample(_split(lm, prefix), 0)  # a prefix that will not do is to be found before the training, not after it
 
+    train, validation = _split(lm, train), _split(lm, validation)
     _introduce(lm, name, train, validation)
     run = {"validation": validation, "verbose": True}
     try:
         if resume:
-            lm = CharLM.resume(out, train, **run, **budget)
+            lm = type(lm).resume(out, train, **run, **budget)
         else:
             lm.fit(train, **run, **options, **(budget or {"seconds": SECONDS}), rng=rng, checkpoint=out)
     except KeyboardInterrupt:
@@ -178,9 +212,32 @@ def train_command(*, text, out, resume, overwrite, prefix, twin_seconds, **optio
             raise KeyboardInterrupt(f"interrupted; {out} holds the last report, and --resume goes on from it") from None
         raise
     _conclude(lm, train, out, twin_seconds)
-    sample = lm.sample(prefix, SAMPLE["length"], SAMPLE["temperature"], rng=rng)
-    print(f"\nfrom {prefix!r} the model goes on:\n\n{prefix}{sample}\n\ncheckpoint: {out}\nfor more of it:")
+    sample = _continued(lm, prefix, SAMPLE["length"], SAMPLE["temperature"], rng=rng)
+    print(f"\nfrom {prefix!r} the model goes on:\n\n{sample}\n\ncheckpoint: {out}\nfor more of it:")
     print(f"fastnn lm sample {shlex.quote(out)} --prefix {shlex.quote(prefix)}")
+
+
+def _tokens(text):
+    from fastnn.data import tokenize
+
+    return tokenize(text)
+
+
+def _split(lm, text):
+    """Return a text as what the model takes: itself, or its words."""
+    return text if lm.vocabulary.of_characters else _tokens(text)
+
+
+def _continued(lm, prefix, length, temperature, **options):
+    """Return a prefix and what the model makes of it, as lines if it is of words."""
+    from fastnn.data import detokenize
+
+    sample = lm.sample(_split(lm, prefix), length, temperature, **options)
+    return prefix + sample if lm.vocabulary.of_characters else textwrap.fill(f"{prefix} {detokenize(sample)}", 100)
+
+
+def _unit(lm):
+    return "characters" if lm.vocabulary.of_characters else "words"
 
 
 def _introduce(lm, name, train, validation):
@@ -190,8 +247,8 @@ def _introduce(lm, name, train, validation):
     machine = chosen()
     shown = [f"{key} {machine[key]}" for key in ("backend", "instruction set", "threads") if key in machine]
     print(f"fastnn {fastnn.__version__}, {', '.join(shown)}")
-    print(f"text: {name}, {len(train):,} characters to learn, the last {len(validation):,} to validate")
-    print(f"vocabulary: {len(lm.vocabulary)} characters")
+    print(f"text: {name}, {len(train):,} {_unit(lm)} to learn, the last {len(validation):,} to validate")
+    print(f"vocabulary: {len(lm.vocabulary)} {_unit(lm)}")
     print(f"validation perplexity of a uniform model: {len(lm.vocabulary)}")
     print(f"validation perplexity of a unigram model: {unigram_perplexity(train, validation, lm.vocabulary):.2f}")
     print(f"model: {sum(parameter.value.size for parameter in lm.parameters()):,} parameters in {lm}\n")
@@ -204,7 +261,7 @@ def _conclude(lm, train, out, twin_seconds):
     best = min(lm.history, key=lambda report: report["validation"])
     speed = statistics.median(report["speed"] for report in lm.history)
     print(f"\nbest validation perplexity: {best['validation']:.3f}, in step {best['step']:,}; its weights are kept")
-    print(f"training speed: {speed:,.0f} characters a second")
+    print(f"training speed: {speed:,.0f} {_unit(lm)} a second")
     if BACKEND == "reference" or not twin_seconds:
         return
     settings = load_arrays(out)[1]["training"]["settings"]
@@ -218,7 +275,7 @@ def _conclude(lm, train, out, twin_seconds):
         check=True,
     )
     slow = float(twin.stdout)
-    print(f"the NumPy twin: {slow:,.0f} characters a second, {speed / slow:.1f} times slower")
+    print(f"the NumPy twin: {slow:,.0f} {_unit(lm)} a second, {speed / slow:.1f} times slower")
 
 
 # ---- fastnn lm sample ---------------------------------------------------------------------------------------
@@ -228,31 +285,38 @@ def _add_sample(parser):
     parser.set_defaults(command=sample_command)
     parser.add_argument("checkpoint", metavar="FILE", help="what fastnn lm train wrote")
     parser.add_argument("--prefix", required=True, help="what to go on from")
-    parser.add_argument("--length", type=int, default=SAMPLE["length"], help="characters (default %(default)s)")
+    parser.add_argument(
+        "--length", type=int, default=SAMPLE["length"], help="characters or words (default %(default)s)"
+    )
     parser.add_argument(
         "--temperature",
         type=float,
         default=SAMPLE["temperature"],
-        help="0 for the likeliest character each time, 1 for the model's own probabilities (default %(default)s)",
+        help="0 for the likeliest each time, 1 for the model's own probabilities (default %(default)s)",
     )
-    parser.add_argument("--top-k", type=int, help="draw among the k likeliest characters alone")
+    parser.add_argument("--top-k", type=int, help="draw among the k likeliest alone")
+    parser.add_argument("--top-p", type=float, help="draw among the likeliest that have this probability together")
     parser.add_argument("--seed", type=seed, help="for the same text each time")
 
 
-def sample_command(*, checkpoint, prefix, length, temperature, top_k, seed):
+def sample_command(*, checkpoint, prefix, length, temperature, top_k, top_p, seed):
     """Print a prefix and what a model makes of it."""
     lm = _load(checkpoint)
-    print(prefix + lm.sample(prefix, length, temperature, top_k, rng=seed))
+    print(_continued(lm, prefix, length, temperature, top_k=top_k, top_p=top_p, rng=seed))
 
 
 # ---- files --------------------------------------------------------------------------------------------------
 
 
-def _read(path):
-    """Return a name and the text of a file, line ends as they are, or the bundled text."""
+def _read(path, bundled):
+    """Return a name and the text of a file, line ends as they are, or a bundled text."""
+    if path is not None and bundled is not None:
+        raise ValueError(f"both {path} and --text {bundled} are given, expected one of them")
     if path is None:
-        from fastnn.data import shakespeare
+        from fastnn.data import chinese_poems, shakespeare
 
+        if bundled == "zh":
+            return "Three Hundred Tang Poems and Poems of a Thousand Masters", chinese_poems()
         return "Macbeth and The Two Gentlemen of Verona", shakespeare()
     try:
         with open(path, encoding="utf-8", newline="") as file:
@@ -263,7 +327,7 @@ def _read(path):
 
 def _load(path):
     lm = fastnn.load(path)
-    if type(lm).__name__ != "CharLM":
+    if type(lm).__name__ not in ("CharLM", "LanguageModel"):
         raise ValueError(f"{path} holds a {type(lm).__name__}, expected a model that fastnn lm train wrote")
     return lm
 

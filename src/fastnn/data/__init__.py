@@ -1,14 +1,15 @@
-"""Minibatches, windows of text, vocabularies, and a small text to try them on."""
+"""Minibatches, windows of text, vocabularies, and small texts to try them on."""
 
 from fastnn.data.bucketing import bucketed_batches, pad_sequences
 from fastnn.data.sampling import batches, consecutive_windows, random_windows
-from fastnn.data.text import Vocabulary, shakespeare
+from fastnn.data.text import Vocabulary, chinese_poems, shakespeare
 from fastnn.data.tokenizers import detokenize, tokenize
 
 __all__ = [
     "Vocabulary",
     "batches",
     "bucketed_batches",
+    "chinese_poems",
     "consecutive_windows",
     "detokenize",
     "pad_sequences",

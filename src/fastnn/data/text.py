@@ -10,7 +10,7 @@ import numpy as np
 
 from fastnn._checks import as_count
 
-__all__ = ["Vocabulary", "shakespeare"]
+__all__ = ["Vocabulary", "as_tokens", "chinese_poems", "shakespeare"]
 
 
 class Vocabulary:
@@ -212,6 +212,22 @@ class Vocabulary:
         return f"<Vocabulary of {len(self)} {'characters' if self.of_characters else 'words'}, unk={self.unk!r}>"
 
 
+def as_tokens(text, vocabulary):
+    """Return a text as indices: characters or words that the vocabulary has, or an array of indices as it is.
+
+    A vocabulary that is an int is only so large, and the text is indices already.
+    """
+    if isinstance(vocabulary, Vocabulary) and not isinstance(text, np.ndarray):
+        return vocabulary.encode(text) if not isinstance(text, str) or text else np.zeros(0, np.int64)
+    tokens, size = np.asarray(text), vocabulary if isinstance(vocabulary, int) else len(vocabulary)
+    if tokens.ndim != 1 or (tokens.dtype.kind not in "iu" and tokens.size):
+        raise TypeError(f"text has dtype {tokens.dtype} and shape {tokens.shape}, expected integers (n,)")
+    wrong = tokens[(tokens < 0) | (tokens >= size)]
+    if len(wrong):
+        raise IndexError(f"text holds {wrong[0]}, which is not among the {size} of the vocabulary")
+    return tokens.astype(np.int64, copy=False)
+
+
 def _rank(text, counts):
     """Return the key that sorts tokens: by themselves for a text of characters, else by how frequent they are."""
     return (lambda token: token) if isinstance(text, str) else (lambda token: (-counts[token], token))
@@ -241,4 +257,31 @@ def shakespeare():
     >>> text[:32]
     'MACBETH\n\nby William Shakespeare\n'
     """
-    return gzip.decompress(Path(__file__).with_name("shakespeare.txt.gz").read_bytes()).decode("ascii")
+    return _bundled("shakespeare.txt.gz")
+
+
+def chinese_poems():
+    r"""Return the Chinese text that ships with fastnn: 510 classical poems, 37,430 characters.
+
+    Three Hundred Tang Poems (唐詩三百首), and what Poems of a Thousand Masters (千家詩) has beside them, in traditional
+    characters, from the npm package `chinese-poetry` 2.0.1: each poem its title, its lines, and an empty line. They are
+    in the public domain.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> from fastnn.data import chinese_poems
+    >>> text = chinese_poems()
+    >>> len(text), len(set(text))
+    (37430, 2842)
+    >>> text[:29]
+    '行宮\n寥落古行宮，宮花寂寞紅。\n白頭宮女在，閒坐說玄宗。'
+    """
+    return _bundled("poems.txt.gz")
+
+
+def _bundled(name):
+    return gzip.decompress(Path(__file__).with_name(name).read_bytes()).decode("utf-8")

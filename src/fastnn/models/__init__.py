@@ -2,7 +2,7 @@
 
 from fastnn.models.decoding import Hypothesis, beam_search, greedy_decode
 from fastnn.models.keyedvectors import KeyedVectors
-from fastnn.models.language import CharLM, perplexity, unigram_perplexity
+from fastnn.models.language import CharLM, LanguageModel, perplexity, unigram_perplexity
 from fastnn.models.ngram import NGramLM
 from fastnn.models.seq2seq import Seq2Seq
 from fastnn.models.word2vec import Word2Vec
@@ -11,6 +11,7 @@ __all__ = [
     "CharLM",
     "Hypothesis",
     "KeyedVectors",
+    "LanguageModel",
     "NGramLM",
     "Seq2Seq",
     "Word2Vec",

@@ -1,7 +1,7 @@
-"""Language models over characters: a recurrent network, and what it is measured against.
+"""Language models over characters or words: a recurrent network, and what it is measured against.
 
-a) Perplexity is exp of the mean cross-entropy in nats a character. Every character of a text is scored once, with the
-   state carried from one to the next: no windows, no warm-up that would be left out of the count.
+a) Perplexity is exp of the mean cross-entropy in nats a token. Every token of a text is scored once, with the state
+   carried from one to the next: no windows, no warm-up that would be left out of the count.
 b) Training is truncated back-propagation through time. The state goes from window to window as a plain array, so no
    gradient flows through it.
 c) A checkpoint is one file that `fastnn.load` reads: the best weights, as `save` writes them, and beside them what a
@@ -23,22 +23,24 @@ import numpy as np
 from fastnn import nn, optim
 from fastnn._backend import functions as F
 from fastnn._checks import as_count, check_choice
-from fastnn.data import Vocabulary, consecutive_windows, random_windows
+from fastnn.data import consecutive_windows, random_windows
+from fastnn.data.text import Vocabulary, as_tokens
 from fastnn.io import load, load_arrays, save
 
-__all__ = ["CharLM", "perplexity", "unigram_perplexity"]
+__all__ = ["CharLM", "LanguageModel", "perplexity", "unigram_perplexity"]
 
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 SAMPLINGS = ("consecutive", "random")
 OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "adamw": optim.AdamW}
-CHUNK = 4096  # characters that `perplexity` scores at a time
-CONTEXT = 500  # characters of the text that a validation text is read after
+CHUNK = 4096  # tokens that `perplexity` scores at a time, if the vocabulary
+LOGITS = 2**23  # leaves it at no more logits than these
+CONTEXT = 500  # tokens of the text that a validation text is read after
 POSITION = ("seed", "step", "epoch", "window", "length", "seconds", "best_perplexity")  # of a training
-HEADING = "   step  epoch  seconds  train perplexity  validation perplexity  characters/s"
+HEADING = "   step  epoch  seconds  train perplexity  validation perplexity  {:>12}"
 
 
 def perplexity(nats):
-    """Return exp(nats), the perplexity that belongs to a mean cross-entropy in nats a character.
+    """Return exp(nats), the perplexity that belongs to a mean cross-entropy in nats a token.
 
     It is 1 for perfect predictions, the number of classes for uniform ones, and infinite if a probability was 0.
 
@@ -68,9 +70,9 @@ def perplexity(nats):
 
 
 def unigram_perplexity(text, validation, vocabulary):
-    """Return the perplexity on `validation` of a model that knows how frequent each character is in `text`.
+    """Return the perplexity on `validation` of a model that knows how frequent each token is in `text`.
 
-    Every character of the vocabulary counts once more than it occurs (Laplace), so none is impossible.
+    Every token of the vocabulary counts once more than it occurs (Laplace), so none is impossible.
 
     Examples
     --------
@@ -78,23 +80,28 @@ def unigram_perplexity(text, validation, vocabulary):
     >>> round(unigram_perplexity("aab", "ab", Vocabulary("ab")), 3)  # p(a) = 3/5, p(b) = 2/5
     2.041
     """
-    counts = 1 + np.bincount(vocabulary.encode(text), minlength=len(vocabulary))
-    return perplexity(-np.mean(np.log(counts / counts.sum())[vocabulary.encode(validation)]))
+    counts = 1 + np.bincount(as_tokens(text, vocabulary), minlength=len(vocabulary))
+    return perplexity(-np.mean(np.log(counts / counts.sum())[as_tokens(validation, vocabulary)]))
 
 
-class CharLM(nn.Module):
-    """A language model over characters: embedding, recurrent layers, and a linear layer to the next character.
+class LanguageModel(nn.Module):
+    """A language model over characters or words: embedding, recurrent layers, and a linear layer to the next token.
+
+    A text is whatever the vocabulary is made of: a str for one of characters, a list of str for one of words, such as
+    `fastnn.data.tokenize` returns; or indices, as an array.
 
     Parameters
     ----------
-    vocabulary : Vocabulary or str
-        The characters it knows, or a text that holds them all.
+    vocabulary : Vocabulary, str or iterable of str
+        The tokens it knows, or a text that holds them all.
     cell : {"rnn", "gru", "lstm"}
         The kind of recurrent layer.
     hidden_size, num_layers, embedding_size : int
     dropout : float
         Probability, in training, on the output of every recurrent layer. On that of the last one, all time steps of
         a window share the mask (Gal and Ghahramani, 2016), which learns as well and costs a fraction.
+    input_dropout : float
+        The same for the embeddings, with such a shared mask.
     tied : bool
         Whether embedding and output share their weight, which asks for an embedding_size of hidden_size (Press and Wolf
         2017, "Using the output embedding to improve language models").
@@ -107,7 +114,12 @@ class CharLM(nn.Module):
     vocabulary : Vocabulary
     history : list of dict
         The reports of the last training: "step", "epoch", "seconds", "train" and "validation" (perplexities, the
-        latter None without a validation text) and "speed", in characters a second.
+        latter None without a validation text) and "speed", in tokens a second.
+
+    Raises
+    ------
+    ValueError
+        If the vocabulary has fewer than two tokens, or an argument is out of range.
 
     Notes
     -----
@@ -118,14 +130,12 @@ class CharLM(nn.Module):
 
     Examples
     --------
-    >>> from fastnn.models import CharLM
-    >>> text = "the cat sat on the mat. " * 40
-    >>> lm = CharLM(text, hidden_size=32, embedding_size=8, dropout=0, rng=0)
-    >>> lm = lm.fit(text, epochs=20, num_steps=12, batch_size=8, lr=0.02, rng=0)
-    >>> lm.perplexity(text) < 1.5
-    True
-    >>> lm.sample("the c", 20)
-    'at sat on the mat. t'
+    >>> from fastnn.models import LanguageModel
+    >>> words = "the cat sat on the mat .".split() * 40
+    >>> lm = LanguageModel(words, hidden_size=32, embedding_size=8, dropout=0, rng=0)
+    >>> lm = lm.fit(words, epochs=20, num_steps=12, batch_size=8, lr=0.02, rng=0)
+    >>> lm.sample(["the", "cat"], 6)
+    ['sat', 'on', 'the', 'mat', '.', 'the']
     """
 
     returns_state = True
@@ -139,6 +149,7 @@ class CharLM(nn.Module):
         embedding_size=64,
         dropout=0.7,
         *,
+        input_dropout=0.0,
         tied=False,
         rng=None,
         dtype=np.float32,
@@ -146,14 +157,20 @@ class CharLM(nn.Module):
         check_choice(cell, CELLS, "cell")
         if tied and embedding_size != hidden_size:
             raise ValueError(f"embedding_size is {embedding_size}, expected the hidden_size {hidden_size}, being tied")
+        if isinstance(vocabulary, dict):  # as a file tells it
+            vocabulary = Vocabulary.from_config(vocabulary)
         self.vocabulary = vocabulary if isinstance(vocabulary, Vocabulary) else Vocabulary(vocabulary)
+        if len(self.vocabulary) < 2:
+            raise ValueError(f"vocabulary has {len(self.vocabulary)} token, expected at least two to choose between")
         self.cell, self.hidden_size, self.num_layers = cell, hidden_size, num_layers
-        self.embedding_size, self.dropout, self.tied = embedding_size, dropout, bool(tied)
+        self.embedding_size, self.tied = embedding_size, bool(tied)
+        self.dropout, self.input_dropout = dropout, input_dropout
         self._rng = rng = _own_generator(rng)
         between = dropout if num_layers > 1 else 0.0
         self.embedding = nn.Embedding(len(self.vocabulary), embedding_size, rng=rng, dtype=dtype)
         self.recurrent = CELLS[cell](embedding_size, hidden_size, num_layers, dropout=between, rng=rng, dtype=dtype)
         self.drop = nn.Dropout(dropout, rng=rng)
+        self.input_drop = nn.Dropout(input_dropout, rng=rng)
         self.output = nn.Linear(hidden_size, len(self.vocabulary), rng=rng, dtype=dtype)
         if tied:
             self.embedding.weight = self.output.weight
@@ -168,6 +185,10 @@ class CharLM(nn.Module):
 
     def vjp(self, x, state=None, *, training=True):
         x, back_embedding = self.embedding.vjp(x)
+        dropping = training and self.input_dropout > 0
+        if dropping:
+            input_mask = self.input_drop.vjp(np.ones((1, *x.shape[1:]), x.dtype))[0]
+            x = x * input_mask
         (y, state), back_recurrent = self.recurrent.vjp(x, state, training=training)
         if training:
             mask = self.drop.vjp(np.ones((1, *y.shape[1:]), y.dtype))[0]
@@ -179,56 +200,76 @@ class CharLM(nn.Module):
             if training:
                 dy *= mask
             dx, dstate = back_recurrent(dy, dstate)
-            back_embedding(dx)
+            back_embedding(dx * input_mask if dropping else dx)
             return None, dstate
 
         return (logits, state), back
 
     def perplexity(self, text, prefix=""):
-        """Return exp of the mean cross-entropy in nats a character.
+        """Return exp of the mean cross-entropy in nats a token.
 
         Parameters
         ----------
-        text : str
+        text : str, iterable of str, or array of int
             Scored once, in order, with the state carried.
-        prefix : str
-            What stands before the text; it is read but not scored. Without one the first character of the text takes
-            its place, since nothing predicts it.
+        prefix : the same
+            What stands before the text; it is read but not scored. Without one the first token of the text takes its
+            place, since nothing predicts it.
 
         Returns
         -------
         float
-            Infinite if a character had probability 0.
+            Infinite if a token had probability 0.
 
         Raises
         ------
         ValueError
-            If there is no character to score, or one that the vocabulary lacks.
+            If there is no token to score, or one that the vocabulary lacks.
         """
-        if not prefix:
+        nats, scored = map(sum, zip(*self._losses(text, prefix, "sum"), strict=True))
+        return perplexity(nats / scored)
+
+    def scores(self, text, prefix=""):
+        """Return the probability of every token that `perplexity` scores; the arguments are the same.
+
+        Returns
+        -------
+        numpy.ndarray of float64
+            One for each token, but for the first if there is no prefix.
+        """
+        return np.concatenate([np.exp(-nats[:, 0].astype(float)) for nats, _ in self._losses(text, prefix, "none")])
+
+    def _losses(self, text, prefix, reduction):
+        """Yield the losses of one chunk of a text after the other, and how many tokens were scored in it."""
+        prefix, text = self.encode(prefix), self.encode(text)
+        if not len(prefix):
             prefix, text = text[:1], text[1:]
-        if not text:
-            raise ValueError("text has no character to score, expected at least one after the prefix or the first")
-        tokens = self.vocabulary.encode(prefix + text)
-        nats, state = 0.0, None
-        for start in range(0, len(tokens) - 1, CHUNK):
-            window = tokens[start : start + CHUNK + 1, None]
+        if not len(text):
+            raise ValueError("text has no token to score, expected at least one after the prefix or the first")
+        tokens, state = np.concatenate([prefix, text]), None
+        chunk = max(min(CHUNK, LOGITS // len(self.vocabulary)), 1)
+        for start in range(0, len(tokens) - 1, chunk):
+            window = tokens[start : start + chunk + 1, None]
             logits, state = self(window[:-1], state)
             skip = max(len(prefix) - 1 - start, 0)  # the prefix may reach beyond this chunk
-            nats += F.softmax_cross_entropy(logits[skip:], window[1 + skip :], reduction="sum", need_grad=False)[0]
-        return perplexity(nats / len(text))
+            logits, scored = logits[skip:], window[1 + skip :]
+            if len(scored):
+                yield F.softmax_cross_entropy(logits, scored, reduction=reduction, need_grad=False)[0], len(scored)
+
+    def encode(self, text):
+        """Return a text as indices: a str of characters, a list of words, or indices as they are."""
+        return as_tokens(text, self.vocabulary)
 
     def sample(self, prefix, n, temperature=0, top_k=None, top_p=None, rng=None):
-        """Return n characters that go on from a prefix.
+        """Return n tokens that go on from a prefix; never the one that stands for unknown ones.
 
         Parameters
         ----------
-        prefix : str
-            At least one character.
+        prefix : str, iterable of str, or array of int
+            At least one token.
         n : int
         temperature : float
-            0 takes the likeliest character each time; otherwise characters are drawn from
-            softmax(logits / temperature).
+            0 takes the likeliest token each time; otherwise tokens are drawn from softmax(logits / temperature).
         top_k : int, optional
             Draw among the k likeliest alone.
         top_p : float, optional
@@ -238,25 +279,29 @@ class CharLM(nn.Module):
 
         Returns
         -------
-        str
+        str or list of str
+            Characters or words.
 
         Raises
         ------
         ValueError
-            If the prefix is empty or holds a character that the vocabulary lacks, or a number is out of range.
+            If the prefix is empty or holds a token that the vocabulary lacks, or a number is out of range.
 
         Notes
         -----
         At temperature 0 this is the prefix prediction of section 6 of the seed notes on Dive into Deep Learning.
         """
         n = as_count(n, "n", least=0)
-        if not prefix:
-            raise ValueError("prefix is empty, expected at least one character to go on from")
+        prefix = self.encode(prefix)
+        if not len(prefix):
+            raise ValueError("prefix is empty, expected at least one token to go on from")
         rng = np.random.default_rng(rng)
-        logits, state = self(self.vocabulary.encode(prefix)[:, None])
+        unknown = [] if self.vocabulary.unk is None else self.vocabulary.encode([self.vocabulary.unk])
+        logits, state = self(prefix[:, None])
         step, logits, drawn = self.recurrent.stream(), logits[-1], []
         step.state = state
         while len(drawn) < n:
+            logits[0, unknown] = -np.inf
             drawn.append(draw(logits[0], temperature, top_k, top_p, rng))
             logits = self.output(step(self.embedding(drawn[-1:])))
         return self.vocabulary.decode(drawn)
@@ -287,13 +332,13 @@ class CharLM(nn.Module):
 
         Parameters
         ----------
-        text : str
-        validation : str, optional
+        text : str, iterable of str, or array of int
+        validation : the same, optional
             Scored at each report, as what follows `text`.
         seconds, epochs : float, int
             How long to train: at least one of them. Only with epochs alone does the same `rng` give the same weights.
         num_steps, batch_size : int
-            A step learns from a window of (num_steps, batch_size) characters.
+            A step learns from a window of (num_steps, batch_size) tokens.
         sampling : {"consecutive", "random"}
             Consecutive windows, with the state carried from one to the next, or random ones, each from a state of
             zeros. Their borders move from epoch to epoch.
@@ -314,13 +359,13 @@ class CharLM(nn.Module):
 
         Returns
         -------
-        CharLM
+        LanguageModel
             The model itself.
 
         Raises
         ------
         ValueError
-            If the text is too short, a character is unknown, an argument is out of range, or the loss overflows.
+            If the text is too short, a token is unknown, an argument is out of range, or the loss overflows.
         OSError
             If the checkpoint cannot be written.
         """
@@ -352,7 +397,7 @@ class CharLM(nn.Module):
         ----------
         checkpoint : path
             The file that `fit` wrote; it goes on to be written.
-        text, validation : str
+        text, validation : str, iterable of str, or array of int
             The same as before.
         seconds, epochs : float, int, optional
             Another budget for the training as a whole, what has been done included.
@@ -360,7 +405,7 @@ class CharLM(nn.Module):
 
         Returns
         -------
-        CharLM
+        LanguageModel
 
         Raises
         ------
@@ -382,8 +427,24 @@ class CharLM(nn.Module):
         return lm
 
 
+class CharLM(LanguageModel):
+    """A language model over characters, which takes and returns texts as str: `LanguageModel` under its first name.
+
+    Examples
+    --------
+    >>> from fastnn.models import CharLM
+    >>> text = "the cat sat on the mat. " * 40
+    >>> lm = CharLM(text, hidden_size=32, embedding_size=8, dropout=0, rng=0)
+    >>> lm = lm.fit(text, epochs=20, num_steps=12, batch_size=8, lr=0.02, rng=0)
+    >>> lm.perplexity(text) < 1.5
+    True
+    >>> lm.sample("the c", 20)
+    'at sat on the mat. t'
+    """
+
+
 class Training:
-    """A training of a `CharLM`: its settings, where it stands, and how a checkpoint keeps both."""
+    """A training of a `LanguageModel`: its settings, where it stands, and how a checkpoint keeps both."""
 
     def __init__(self, lm, text, validation, settings):
         check_choice(settings["optimizer"], OPTIMIZERS, "optimizer")
@@ -396,19 +457,20 @@ class Training:
         if settings["seconds"] is None and settings["epochs"] is None:
             raise ValueError("seconds and epochs are both None, expected at least one of them")
         self.consecutive = settings["sampling"] == "consecutive"
+        self.unit = "characters" if lm.vocabulary.of_characters else "words"
+        text = lm.encode(text)
         needed = (settings["num_steps"] + 1) * (settings["batch_size"] if self.consecutive else 1)
         if len(text) < needed:
             raise ValueError(
-                f"text has {len(text)} characters, expected at least {needed} "
+                f"text has {len(text)} {self.unit}, expected at least {needed} "
                 f"for num_steps={settings['num_steps']} and batch_size={settings['batch_size']}"
             )
         if validation is not None:  # what will not do raises now, not at the first report
-            lm.vocabulary.encode(validation)
-            if not validation:
-                raise ValueError("validation is empty, expected at least one character, or None")
+            validation = lm.encode(validation)
+            if not len(validation):
+                raise ValueError("validation is empty, expected at least one token, or None")
         self.offsets = min(settings["num_steps"], len(text) - needed + 1)
         self.lm, self.text, self.validation, self.settings = lm, text, validation, settings
-        self.tokens = lm.vocabulary.encode(text)
         self.optimizer = OPTIMIZERS[settings["optimizer"]](
             lm.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"]
         )
@@ -434,7 +496,7 @@ class Training:
                 f"budget: expected more seconds or epochs"
             )
         if verbose:
-            tqdm.write(HEADING)
+            tqdm.write(HEADING.format(f"{self.unit}/s"))
         columns, lines = shutil.get_terminal_size()  # not left to tqdm, which hides itself if a terminal has no size
         bar = tqdm(
             total=1,
@@ -447,21 +509,21 @@ class Training:
         )
         with bar:
             began = time.perf_counter() - self.seconds
-            nats, characters, since = 0.0, 0, time.perf_counter()
+            nats, tokens, since = 0.0, 0, time.perf_counter()
             for x, y in self._windows():
                 nats += x.size * self._learn(x, y, lr * (1 + math.cos(math.pi * progress)) / 2)
-                characters += x.size
+                tokens += x.size
                 now = time.perf_counter()
                 self.seconds = now - began
                 before, progress = progress, min(self._progress(), 1.0)
                 bar.update(progress - before)
                 if int(progress * reports) > int(before * reports):
-                    self._report(nats / characters, characters / (now - since))
+                    self._report(nats / tokens, tokens / (now - since))
                     if verbose:
                         tqdm.write(_line(self.lm.history[-1]))
                     if checkpoint is not None:
                         self.save(checkpoint)
-                    nats, characters, since = 0.0, 0, time.perf_counter()
+                    nats, tokens, since = 0.0, 0, time.perf_counter()
                 if progress == 1:
                     break
         self.lm.load_state_dict(self.best.state_dict())
@@ -482,9 +544,9 @@ class Training:
             size = {name: self.settings[name] for name in ("num_steps", "batch_size")}
             offset = int(rng.integers(self.offsets))
             if self.consecutive:
-                windows = consecutive_windows(self.tokens, **size, offset=offset)
+                windows = consecutive_windows(self.text, **size, offset=offset)
             else:
-                windows = random_windows(self.tokens, **size, offset=offset, rng=rng)
+                windows = random_windows(self.text, **size, offset=offset, rng=rng)
             self.length = len(windows)
             for x, y in itertools.islice(windows, self.window, None):
                 self.window += 1
@@ -492,7 +554,7 @@ class Training:
             self.epoch, self.window, self.state = self.epoch + 1, 0, None
 
     def _learn(self, x, y, lr):
-        """Make one step, and return its loss in nats a character."""
+        """Make one step, and return its loss in nats a token."""
         (logits, state), back = self.lm.vjp(x, self.state)
         loss, dlogits = F.softmax_cross_entropy(logits, y, grad_out=logits)
         if not math.isfinite(loss):
@@ -569,7 +631,10 @@ class Training:
 
     def _texts(self):
         """Return what tells one pair of texts from another."""
-        return hashlib.sha256(repr((self.text, self.validation)).encode()).hexdigest()
+        texts = hashlib.sha256(self.text.tobytes())
+        if self.validation is not None:
+            texts.update(b"validation" + self.validation.tobytes())
+        return texts.hexdigest()
 
 
 def _line(report):

@@ -12,7 +12,7 @@ import os
 import numpy as np
 
 from fastnn._checks import as_count, check_choice
-from fastnn.data import Vocabulary
+from fastnn.data.text import Vocabulary, as_tokens
 from fastnn.io import load_arrays, save_arrays
 from fastnn.models.language import draw, perplexity
 
@@ -77,7 +77,7 @@ class NGramLM:
 
     Examples
     --------
-    >>> from fastnn.data import Vocabulary
+    >>> from fastnn.data.text import Vocabulary, as_tokens
     >>> from fastnn.models import NGramLM
     >>> text = "the cat sat on the mat. " * 40
     >>> lm = NGramLM(Vocabulary(text), order=4).fit(text)
@@ -382,15 +382,7 @@ class NGramLM:
 
     def _encode(self, text):
         """Return a text as indices."""
-        if isinstance(self.vocabulary, Vocabulary) and not isinstance(text, np.ndarray):
-            return self.vocabulary.encode(text)
-        tokens = np.asarray(text if len(text) else np.zeros(0, np.int64))
-        if tokens.ndim != 1 or tokens.dtype.kind not in "iu":
-            raise TypeError(f"text has dtype {tokens.dtype} and shape {tokens.shape}, expected integers (n,)")
-        wrong = tokens[(tokens < 0) | (tokens >= self.size)]
-        if len(wrong):
-            raise IndexError(f"text holds {wrong[0]}, which is not among the {self.size} of the vocabulary")
-        return tokens.astype(np.int64, copy=False)
+        return as_tokens(text, self.vocabulary)
 
     def __repr__(self):
         options = "".join(f", {name}={value}" for name, value in self.options.items())
