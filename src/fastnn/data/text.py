@@ -277,7 +277,7 @@ def chinese_poems():
     >>> text = chinese_poems()
     >>> len(text), len(set(text))
     (37430, 2842)
-    >>> text[:29]
+    >>> text[:28]
     '行宮\n寥落古行宮，宮花寂寞紅。\n白頭宮女在，閒坐說玄宗。'
     """
     return _bundled("poems.txt.gz")
