@@ -9,6 +9,7 @@ import fastnn
 from fastnn import optim
 from fastnn.data import bucketed_batches, pad_sequences
 from fastnn.models import Seq2Seq
+from fastnn.training import Trainer
 
 CONFIGURATIONS = [
     {},
@@ -109,6 +110,36 @@ def test_dropout_is_of_training_alone():
     logits = model(SOURCE, LENGTHS, TARGET)
     np.testing.assert_array_equal(model.vjp(SOURCE, LENGTHS, TARGET, training=False)[0], logits)
     assert (model.vjp(SOURCE, LENGTHS, TARGET)[0] != logits).any()
+
+
+def test_a_training_goes_on_where_it_stopped(tmp_path):
+    """Bit for bit, with dropout, batches in random order, and a stop in the middle of an epoch."""
+
+    class Stop(Exception):
+        pass
+
+    def run(path, *, steps=None, resume=False):
+        rng = np.random.default_rng(0)
+        model = Seq2Seq(9, 9, hidden_size=8, num_layers=2, embedding_size=4, dropout=0.2, rng=rng)
+        batches = bucketed_batches(*pairs(40), size=8, rng=rng)
+
+        def loss(output, target, need_grad=True):
+            return fastnn.softmax_cross_entropy(output, target, ignore_index=0, need_grad=need_grad)
+
+        def stop(trainer):
+            if trainer.step == steps:
+                raise Stop
+
+        trainer = Trainer(model, loss, optim.Adam(model.parameters()), clip_norm=1.0)
+        trainer.fit(batches, epochs=3, checkpoint=path, checkpoint_every=4, resume=resume, step_callbacks=[stop])
+        return model.state_dict()
+
+    whole = run(tmp_path / "whole.safetensors")
+    with pytest.raises(Stop):
+        run(tmp_path / "part.safetensors", steps=10)
+    resumed = run(tmp_path / "part.safetensors", resume=True)
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value)
 
 
 @pytest.mark.parametrize("score", ["general", "additive"])

@@ -204,8 +204,8 @@ def beam_search(
         if beam > scores.shape[1]:
             raise ValueError(f"beam is {beam}, expected at most the {scores.shape[1]} tokens of the vocabulary")
         path.attention.extend(weights)
-        # No more than 2 * beam of a row can be needed: at most beam of them end.
-        following = _largest(scores, min(2 * beam, scores.shape[1]))
+        # No more than 2 * beam of a row can be needed, since at most beam of them end; in the last step all do.
+        following = _largest(scores, 1 if t == max_length else min(2 * beam, scores.shape[1]))
         found = np.take_along_axis(scores, following, 1).astype(np.float64)
         found, following = (x.reshape(-1, batch, x.shape[1]).swapaxes(0, 1) for x in (found, following))
         found = (total[:, :, None] + found).reshape(batch, -1)
@@ -305,12 +305,17 @@ def _step(step, tokens, state, end, t, min_length, max_length):
 
 def _largest(x, k):
     """Return the columns of the k largest numbers of each row, largest first, of equal ones the leftmost first."""
-    bound = np.partition(x, -k, axis=1)[:, -k, None]
-    columns = np.nonzero(x >= bound)[1]
-    if len(columns) == k * len(x):  # else several equal the k-th
-        columns = columns.reshape(-1, k)
-        return np.take_along_axis(columns, np.argsort(-np.take_along_axis(x, columns, 1), kind="stable"), 1)
-    return np.argsort(-x, kind="stable")[:, :k]
+    rows, columns = x.shape
+    groups = max(columns // 32, 2 * k)
+    if groups * 2 <= columns:  # the k-th largest of the maxima of groups is no larger than that of all
+        members = columns // groups
+        maxima = x[:, : members * groups].reshape(rows, members, groups).max(axis=1)
+    else:
+        maxima = x
+    bound = np.partition(maxima, -k, axis=1)[:, -k, None]
+    row, column = np.divmod(np.flatnonzero(x >= bound), columns)
+    order = np.lexsort((-x[row, column], row))
+    return column[order[np.searchsorted(row, np.arange(rows))[:, None] + np.arange(k)]]
 
 
 def _rows(state, rows):
