@@ -1,5 +1,6 @@
 """`nox` runs the tests on every Python at hand and the linters; `nox -s bench` measures and renders the report."""
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -73,6 +74,32 @@ def leaks(session):
     """Call every function 10,000 times and see that no memory is kept."""
     session.install(".[test]")
     session.run("pytest", "tests/test_leaks.py", *session.posargs, env={"FASTNN_LEAK_CALLS": "10000"})
+
+
+@nox.session
+def cross(session):
+    """Compile csrc for other systems and processors; run the primitives for one of them, where qemu-aarch64 is."""
+    session.install("ziglang")
+    flags = "-std=gnu11", "-Wall", "-Wextra", "-Wno-pass-failed", "-Icsrc"
+    kernels = "-O3", "-fopenmp-simd", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"
+    x86 = {"baseline": "x86_64_v2", "x86_v3": "x86_64_v3", "x86_v4": "x86_64_v4"}
+    folder = Path(session.create_tmp()).resolve()
+    for target, isas in {
+        "aarch64-linux-musl": {"baseline": "generic"},
+        "aarch64-macos": {"baseline": "generic"},
+        "x86_64-windows-gnu": x86,
+    }.items():
+        cc = "python", "-m", "ziglang", "cc", "-target", target, *flags
+        objects = [str(folder / f"{target}-{name}.o") for name in (*isas, "dispatch", "threads")]
+        for (isa, cpu), out in zip(isas.items(), objects, strict=False):
+            session.run(*cc, *kernels, f"-mcpu={cpu}", f"-DFNN_ISA={isa}", "-c", "csrc/kernels.c", "-o", out)
+        for name, out in zip(("dispatch", "threads"), objects[-2:], strict=True):
+            session.run(*cc, "-O2", "-c", f"csrc/{name}.c", "-o", out)
+        session.run(*cc, "-O2", "tests/primitives.c", *objects, "-lm", "-o", str(folder / f"{target}.exe"))
+    if emulator := shutil.which("qemu-aarch64"):
+        session.run(emulator, str(folder / "aarch64-linux-musl.exe"), external=True)
+    else:
+        session.warn("qemu-aarch64 is not here (Debian: qemu-user): compiled, not run")
 
 
 @nox.session

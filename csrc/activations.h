@@ -29,11 +29,11 @@ FNN_INLINE REAL F(hardtanh)(REAL x, REAL min_val, REAL max_val)
 }
 FNN_INLINE REAL F(hardtanh_derivative)(REAL x, REAL min_val, REAL max_val)
 {
-    return x != x ? x : (x > min_val) & (x < max_val) ? C(1) : C(0);
+    return x != x ? x : ((x > min_val) & (x < max_val)) ? C(1) : C(0);
 }
 FNN_INLINE REAL F(hardtanh_backward)(REAL dy, REAL x, REAL min_val, REAL max_val)
 {
-    return (x > min_val) & (x < max_val) ? dy : x != x ? x : C(0);
+    return ((x > min_val) & (x < max_val)) ? dy : x != x ? x : C(0);
 }
 
 BOUND(hard_low, -3, -3);

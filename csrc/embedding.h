@@ -47,18 +47,13 @@ static int outside(const int64_t *index, ptrdiff_t n, ptrdiff_t rows)
 
 static void gather(void *out_, const void *table_, const int64_t *index, ptrdiff_t n, ptrdiff_t size, ptrdiff_t row)
 {
-    enum { CHUNK = 64, AHEAD = 8 };
+    enum { NEXT = 8 };
     char *out = out_;
     const char *table = table_;
     for (ptrdiff_t i = 0; i < n; i++, out += size) {
         const char *const from = table + index[i] * row;
-        const char *const next = table + index[i + AHEAD < n ? i + AHEAD : i] * row;
-        ptrdiff_t j = 0;
-        for (; j + CHUNK <= size; j += CHUNK) {
-            __builtin_prefetch(next + j);
-            memcpy(out + j, from + j, CHUNK);
-        }
-        if (j < size) memcpy(out + j, from + j, (size_t)(size - j));
+        prefetch(table + index[i + NEXT < n ? i + NEXT : i] * row, (size_t)size);
+        memcpy(out, from, (size_t)size);
     }
 }
 #endif

@@ -124,18 +124,27 @@ FNN_UPDATES(UPDATE)
 #undef AS_REAL
 #undef UPDATE
 
-/* In lanes, so that the order of additions is the same everywhere. */
+/* In lanes, so that the order of additions is the same everywhere; they are double whatever REAL is. */
+typedef double F(wide) __attribute__((vector_size(FNN_VECTOR), may_alias));
+enum { F(wide_lanes) = FNN_VECTOR / sizeof(double) };
+typedef REAL F(narrow) __attribute__((vector_size(F(wide_lanes) * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 static double F(squared_norm)(const void *in_, ptrdiff_t n)
 {
-    enum { LANES = 64 };
+    enum { SUMS = 8, STEP = SUMS * F(wide_lanes) };
     const REAL *in = in_;
-    REAL pad[LANES] = {0};
-    double lane[LANES] = {0}, sum = 0;
-    for (ptrdiff_t start = 0; start < n; start += LANES) {
+    REAL pad[STEP] = {0};
+    F(wide) sums[SUMS] = {{0}};
+    double sum = 0;
+    for (ptrdiff_t start = 0; start < n; start += STEP) {
         const REAL *x = in + start;
-        if (n - start < LANES) x = memcpy(pad, x, (size_t)(n - start) * sizeof(REAL));
-        SIMD for (int i = 0; i < LANES; i++) lane[i] += (double)x[i] * (double)x[i];
+        if (n - start < STEP) x = memcpy(pad, x, (size_t)(n - start) * sizeof(REAL));
+#pragma GCC unroll 8
+        for (int k = 0; k < SUMS; k++) {
+            const F(wide) v = __builtin_convertvector(*(const F(narrow) *)(x + k * F(wide_lanes)), F(wide));
+            sums[k] += v * v;
+        }
     }
-    for (int i = 0; i < LANES; i++) sum += lane[i];
+    for (int k = 0; k < SUMS; k++)
+        for (int l = 0; l < F(wide_lanes); l++) sum += sums[k][l];
     return sum;
 }

@@ -37,7 +37,11 @@ FNN_INLINE REAL F(from_bits)(F(uint) b)
     return x;
 }
 
-FNN_INLINE REAL F(abs)(REAL x) { return FNN_IS_DOUBLE ? C(__builtin_fabs(x)) : C(__builtin_fabsf(x)); }
+#if FNN_IS_DOUBLE
+FNN_INLINE REAL F(abs)(REAL x) { return __builtin_fabs(x); }
+#else
+FNN_INLINE REAL F(abs)(REAL x) { return __builtin_fabsf(x); }
+#endif
 
 /* |x|, at most `cap` */
 FNN_INLINE REAL F(capped)(REAL x, REAL cap)

@@ -4,11 +4,14 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
+import threadpoolctl
 
 import fastnn
+from fastnn import bench
 
 pytestmark = pytest.mark.kernels
 X = np.random.default_rng(0).standard_normal(1_300_001).astype("f")
@@ -25,12 +28,115 @@ def num_threads():
     cpu.set_num_threads(before)
 
 
-def test_results_do_not_depend_on_the_number(num_threads):
+def drawn(*shape):
+    return np.random.default_rng(1).standard_normal(shape, np.float32)
+
+
+def updated():
+    param, grad, m, v = np.abs(drawn(4, 700_001))
+    fastnn.adam_update(param, grad, m, v, 3)
+    grads = [2 * grad, m]
+    return param, m, v, fastnn.clip_by_global_norm(grads, 1.0), *grads
+
+
+def recurrent(cell):
+    x, h, weights = drawn(12, 40, 96), drawn(40, 96), 0.1 * drawn(2, 4 * 96, 96)[:, : bench.CELLS[cell][0] * 96]
+    state = [h] * len(bench.CELLS[cell][1])
+    *results, cache = getattr(fastnn, f"{cell}_forward")(x, *state, *weights)
+    gradients = getattr(fastnn, f"{cell}_backward")(x, *[None] * len(state), cache)
+    return *results, *gradients.values()
+
+
+def convolved():
+    x, w = drawn(8, 16, 32, 32), drawn(32, 16, 3, 3)
+    y, cache = fastnn.conv2d_forward(x, w)
+    pooled, pooling = fastnn.max_pool2d_forward(y, 2)
+    dy = fastnn.max_pool2d_backward(pooled, pooling)
+    return pooled, *fastnn.conv2d_backward(dy["x"], cache).values()
+
+
+def normalized(f):
+    x, weight, bias = drawn(1500, 700), drawn(700), drawn(700)
+    more = {"batch_norm": ({"training": True}, (None, None))}.get(f, ({}, ()))
+    y, cache = getattr(fastnn, f)(x, *more[1], weight, *[bias] * (f != "rms_norm"), **more[0])[:2]
+    return y, *getattr(fastnn, f"{f}_backward")(x, cache).values()
+
+
+def embedded():
+    table, indices = drawn(3000, 300), np.random.default_rng(2).integers(0, 3000, 9000)
+    rows = fastnn.embedding_lookup(table, indices)
+    return rows, fastnn.embedding_lookup_backward(rows, indices, 3000)
+
+
+def attended():
+    query, keys = drawn(50, 30, 64), drawn(50, 30, 64)
+    context, weights, cache = fastnn.attention_forward(query, keys, keys)
+    return context, weights, *fastnn.attention_backward(context, None, cache).values()
+
+
+CASES = {
+    "tanh": lambda: [fastnn.tanh(X)],
+    "hardtanh_backward": lambda: [fastnn.hardtanh_backward(X, X)],
+    "softmax": lambda: [fastnn.softmax(drawn(1300, 401))],
+    "softmax_cross_entropy": lambda: fastnn.softmax_cross_entropy(drawn(1300, 401), np.arange(1300) % 401),
+    "mse_loss": lambda: fastnn.mse_loss(X, X[::-1].copy()),
+    "updates": updated,
+    **{cell: partial(recurrent, cell) for cell in bench.CELLS},
+    "convolution": convolved,
+    **{f: partial(normalized, f) for f in ("layer_norm", "rms_norm", "batch_norm")},
+    "embedding": embedded,
+    "attention": attended,
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_family_gives_the_same_bits_for_any_number(num_threads, case):
     results = []
-    for n in (1, 2, 3, 7):
+    for n in (1, 2, 5):
         num_threads(n)
-        results.append(fastnn.tanh(X))
-    assert all(np.array_equal(results[0], other) for other in results[1:])
+        results.append([np.copy(result) for result in CASES[case]()])
+    for other in results[1:]:
+        for got, want in zip(other, results[0], strict=True):
+            np.testing.assert_array_equal(got, want)
+
+
+def test_threadpoolctl_finds_the_pool(num_threads):
+    """A controller of ten lines is all it takes: both functions are symbols of the one module that links C."""
+
+    class Controller(threadpoolctl.LibController):
+        user_api = internal_api = "fastnn"
+        filename_prefixes = ("cpu",)
+        check_symbols = ("fastnn_get_num_threads",)
+
+        def get_num_threads(self):
+            return self.dynlib.fastnn_get_num_threads()
+
+        def set_num_threads(self, num_threads):
+            self.dynlib.fastnn_set_num_threads(num_threads)
+
+        def get_version(self):
+            return fastnn.__version__
+
+        def set_additional_attributes(self):
+            pass
+
+    from fastnn._kernels import cpu
+
+    threadpoolctl.register(Controller)
+    (found,) = threadpoolctl.ThreadpoolController().select(user_api="fastnn").lib_controllers
+    assert found.num_threads == 4
+    with threadpoolctl.threadpool_limits(1, user_api="fastnn"):
+        assert cpu.get_num_threads() == 1
+    assert cpu.get_num_threads() == 4
+
+
+def test_the_default_is_what_the_process_may_use(monkeypatch):
+    from fastnn._kernels import cpu
+
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    assert 1 <= cpu._usable_cores() <= 6
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3}, raising=False)
+    assert cpu._usable_cores() == 1
 
 
 def test_callers_at_once(num_threads):

@@ -8,10 +8,14 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 cimport numpy as cnp
 
-from fastnn._kernels.cpu cimport active
+from fastnn._kernels.cpu cimport active, parallel
 from fastnn._kernels.fastnn cimport fnn_real
 
 cnp.import_array()
+
+cdef enum:
+    PART = 1 << 20  # bytes that a thread takes at a time; from four times that on, waking one pays
+    COLUMNS = 64  # that a thread takes at a time of rows that are added up, since several may go to one
 
 
 cdef int check_rows(const int64_t[::1] rows, Py_ssize_t count, str name="indices") except -1:
@@ -67,6 +71,29 @@ cdef void sum_rows(floating *sums, const floating[:, ::1] values, const int64_t 
             table.accumulate(sums + number[i] * size, &values[i, 0], size)
 
 
+cdef struct gathering:
+    char *to
+    const char *table
+    const int64_t *index
+    Py_ssize_t n, size, row, part
+
+
+cdef void gather_part(void *context, Py_ssize_t part) noexcept nogil:
+    cdef gathering *g = <gathering *>context
+    cdef Py_ssize_t first = part * g.part
+    active[0].gather(g.to + first * g.size, g.table, g.index + first, min(g.part, g.n - first), g.size, g.row)
+
+
+cdef void gather(char *to, const char *table, const int64_t *index, Py_ssize_t n, Py_ssize_t size,
+                 Py_ssize_t row) noexcept nogil:
+    """Copy n rows of so many bytes, which lie `row` bytes apart in the table."""
+    cdef gathering g
+    g.to, g.table, g.index, g.n, g.size, g.row, g.part = to, table, index, n, size, row, n
+    if n * size >= 4 * PART:
+        g.part = max(1, PART // size)
+    parallel(gather_part, &g, (n + g.part - 1) // g.part)
+
+
 def embedding_lookup(unsigned char[:, ::1] out, const unsigned char[:, :] weight, const int64_t[::1] indices):
     """Copy the rows of `weight` that the indices name; of whatever dtype, seen as bytes."""
     cdef Py_ssize_t size = weight.shape[1]
@@ -76,7 +103,8 @@ def embedding_lookup(unsigned char[:, ::1] out, const unsigned char[:, :] weight
     check_rows(indices, weight.shape[0])
     if size and indices.shape[0]:
         with nogil:
-            active[0].gather(&out[0, 0], &weight[0, 0], &indices[0], indices.shape[0], size, weight.strides[0])
+            gather(<char *>&out[0, 0], <const char *>&weight[0, 0], &indices[0], indices.shape[0], size,
+                   weight.strides[0])
 
 
 cdef inline bint plain(cnp.ndarray x) noexcept:
@@ -108,21 +136,41 @@ def take_rows(cnp.ndarray weight, cnp.ndarray indices):
     to = cnp.PyArray_BYTES(out)
     if n and size:
         with nogil:
-            active[0].gather(to, table, index, n, size, size)
+            gather(to, table, index, n, size, size)
     return out
+
+
+cdef struct scattering:
+    const fnn_real *table
+    char *to
+    const char *values
+    const int64_t *index
+    Py_ssize_t n, size, unit, columns
+
+
+cdef void scatter_part(void *context, Py_ssize_t part) noexcept nogil:
+    cdef scattering *s = <scattering *>context
+    cdef Py_ssize_t first = part * s.columns, m = min(s.columns, s.size - first), i
+    for i in range(s.n):
+        s.table.accumulate(
+            s.to + (s.index[i] * s.size + first) * s.unit, s.values + (i * s.size + first) * s.unit, m)
 
 
 def embedding_lookup_backward(floating[:, ::1] grad, const floating[:, ::1] dy, const int64_t[::1] indices):
     """Add each row of dy to the row of `grad` that its index names, one after the other."""
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
-    cdef Py_ssize_t i, n = grad.shape[1]
+    cdef Py_ssize_t n = grad.shape[1]
+    cdef scattering s
     if dy.shape[0] != indices.shape[0] or dy.shape[1] != n:
         raise ValueError(f"dy has shape ({dy.shape[0]}, {dy.shape[1]}), expected ({indices.shape[0]}, {n})")
     check_rows(indices, grad.shape[0])
-    if n:
+    if n and indices.shape[0]:
+        s.table, s.to, s.values, s.index = table, <char *>&grad[0, 0], <const char *>&dy[0, 0], &indices[0]
+        s.n, s.size, s.unit, s.columns = indices.shape[0], n, sizeof(floating), n
+        if s.n * n * s.unit >= 4 * PART:
+            s.columns = COLUMNS
         with nogil:
-            for i in range(indices.shape[0]):
-                table.accumulate(&grad[indices[i], 0], &dy[i, 0], n)
+            parallel(scatter_part, &s, (n + s.columns - 1) // s.columns)
 
 
 def coalesce(int64_t[::1] distinct, floating[:, ::1] sums, const int64_t[::1] rows, const floating[:, ::1] values):

@@ -17,7 +17,7 @@ from fastnn._kernels.embedding cimport check_rows, number_rows, sum_rows, table_
 from fastnn._kernels.fastnn cimport (
     FNN_MAX_STATE, FNN_N_UPDATES, FNN_adagrad_update, FNN_adam_update, FNN_amsgrad_update,
     FNN_centered_rmsprop_momentum_update, FNN_centered_rmsprop_update, FNN_momentum_update,
-    FNN_rmsprop_momentum_update, FNN_rmsprop_update, FNN_sgd_update, fnn_hyper, fnn_real, fnn_update
+    FNN_rmsprop_momentum_update, FNN_rmsprop_update, FNN_sgd_update, fnn_hyper, fnn_real, fnn_task, fnn_update
 )
 
 cnp.import_array()
@@ -256,31 +256,73 @@ cdef const fnn_real *table_of(cnp.ndarray x) noexcept:
     return &active[0].f64 if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT64 else NULL
 
 
+cdef struct array:
+    const fnn_real *table
+    char *at
+    Py_ssize_t n, unit
+    double factor, total
+    double *sums
+
+
+cdef void norm_part(void *context, Py_ssize_t i) noexcept nogil:
+    cdef array *a = <array *>context
+    a.sums[i] = a.table.squared_norm(a.at + i * PIECE * a.unit, min(PIECE, a.n - i * PIECE))
+
+
+cdef void scale_part(void *context, Py_ssize_t i) noexcept nogil:
+    cdef array *a = <array *>context
+    cdef char *at = a.at + i * PIECE * a.unit
+    a.table.scaled(at, at, a.factor, min(PIECE, a.n - i * PIECE))
+
+
+cdef void each_piece(fnn_task *task, array *a) noexcept nogil:
+    cdef Py_ssize_t i, pieces = (a.n + PIECE - 1) // PIECE
+    if a.n >= PARALLEL:
+        parallel(task, a, pieces)
+    else:
+        for i in range(pieces):
+            task(a, i)
+
+
+cdef int square(array *a) except -1:
+    """Sum the squares, piece by piece."""
+    cdef Py_ssize_t i, pieces = (a.n + PIECE - 1) // PIECE
+    a.total = 0
+    a.sums = <double *>malloc(max(1, pieces) * sizeof(double))
+    if a.sums == NULL:
+        raise MemoryError
+    with nogil:
+        each_piece(norm_part, a)
+        for i in range(pieces):
+            a.total += a.sums[i]
+        free(a.sums)
+    return 0
+
+
 def clip_by_global_norm(list grads, double max_norm):
     """Return the Euclidean norm of all arrays as one vector, and scale them so that it is at most max_norm.
 
     They stay as they are if the norm is not finite, and also if the result is -1: then an array is not dense or not of
     float32 or float64, or the square of the norm is out of range.
     """
-    cdef double norm, square = 0
-    cdef const fnn_real *table
+    cdef double norm, total = 0
     cdef cnp.ndarray x
-    cdef void *data
-    cdef Py_ssize_t n
+    cdef array a
     for x in grads:
-        table, data, n = table_of(x), cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x)
-        if table == NULL:
+        a.table, a.at, a.n, a.unit = table_of(x), cnp.PyArray_BYTES(x), cnp.PyArray_SIZE(x), cnp.PyArray_ITEMSIZE(x)
+        if a.table == NULL:
             return -1.0
-        with nogil:
-            square += table.squared_norm(data, n)
-    if not 1e-290 < square < INFINITY:
+        square(&a)
+        total += a.total
+    if not 1e-290 < total < INFINITY:
         return -1.0
-    norm = sqrt(square)
+    norm = sqrt(total)
     if norm > max_norm:
+        a.factor = max_norm / norm
         for x in grads:
-            table, data, n = table_of(x), cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x)
+            a.table, a.at, a.n, a.unit = table_of(x), cnp.PyArray_BYTES(x), cnp.PyArray_SIZE(x), cnp.PyArray_ITEMSIZE(x)
             with nogil:
-                table.scaled(data, data, max_norm / norm, n)
+                each_piece(scale_part, &a)
     return norm
 
 
