@@ -50,6 +50,7 @@ def bench(session):
         stores.append(f"{session.create_tmp()}/{name}.json")
         session.run("pytest", "benchmarks", "--peers", f"--benchmark-json={stores[-1]}", *session.posargs, env=limits)
     session.run("python", "benchmarks/report.py", *stores, "docs/benchmarks")
+    session.run("python", "benchmarks/growth.py", "docs/benchmarks", env={"FASTNN_NUM_THREADS": "1"})
 
 
 @nox.session

@@ -33,6 +33,8 @@ on a machine that others use they still move by some per cent. Columns:
 - **limit**: what moving the memory alone takes (`np.copyto` or `np.add` at this size; for products, the multiply-adds
   at the speed of a large square product), as a share of fastnn's time. On small arrays it is a call of NumPy's, and
   may exceed 100 %.
+
+How time grows with size, and what memory a step of training takes, stands in [growth.md](growth.md).
 """
 
 ROOT = Path(__file__).parents[1]
