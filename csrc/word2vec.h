@@ -5,6 +5,7 @@ enum { F(score_rows) = 4, F(score_columns) = 6 }; /* 24 sums and 7 factors in 32
 #else
 enum { F(score_rows) = 3, F(score_columns) = 3 }; /* 9 and 4 in 16 */
 #endif
+#define UPDATE_COLUMNS 6 /* with their sums, 12 of 16 registers */
 #define UNROLL _Pragma("GCC unroll 32")
 
 /* Lane i of the result is the sum of the lanes of v[i], for `lanes` vectors, which are used up. */
@@ -78,7 +79,7 @@ static void F(window_scores)(void *scores_, const void *x, const void *y, const 
 }
 
 /* Scores (c, m) become what they gain, lr (label - sigmoid(score)): the label of the first target is 1, of the others 0;
-   one that is the first again gains nothing. There is room up to a multiple of BLOCK. Returns the loss, the sum of
+   one that is the first again gains nothing. There is room up to a multiple of 16. Returns the loss, the sum of
    -log sigmoid(+-score), if it is asked for. */
 static double F(window_gains)(void *scores_, const int32_t *targets, double lr, int need_loss, ptrdiff_t c, ptrdiff_t m)
 {
@@ -88,72 +89,94 @@ static double F(window_gains)(void *scores_, const int32_t *targets, double lr, 
         if (j && targets[j] != targets[0]) continue;
         for (ptrdiff_t i = 0; i < c; i++) scores[i * m + j] = j ? -C(INFINITY) : -scores[i * m];
     }
-    for (ptrdiff_t start = 0; start < c * m; start += BLOCK) {
+    enum { FEW = 16 };
+    for (ptrdiff_t start = 0; start < c * m; start += FEW) {
         REAL *const s = scores + start;
         if (need_loss) {
-            REAL losses[BLOCK];
-            SIMD for (int i = 0; i < BLOCK; i++) losses[i] = F(softplus)(s[i]);
-            for (int i = 0; i < BLOCK && start + i < c * m; i++) loss += losses[i];
+            REAL losses[FEW];
+            SIMD for (int i = 0; i < FEW; i++) losses[i] = F(softplus)(s[i]);
+            for (int i = 0; i < FEW && start + i < c * m; i++) loss += losses[i];
         }
-        SIMD for (int i = 0; i < BLOCK; i++) s[i] = C(-lr) * F(sigmoid)(s[i]);
+        SIMD for (int i = 0; i < FEW; i++) s[i] = C(-lr) * F(sigmoid)(s[i]);
     }
     for (ptrdiff_t i = 0; i < c; i++) scores[i * m] = -scores[i * m];
     return loss;
 }
 
-/* A vector of each row of `out` gains that of the rows of y, each times its gain; `gain` takes in the rows of x alike. */
-FNN_INLINE void F(gain_columns)(const int columns, F(vector) *gain, F(vector) *out_gain, const F(vector) *old,
-                                const F(vector) *b_old, const REAL *gains, ptrdiff_t c, ptrdiff_t m)
+/* Both products for `columns` targets and all inputs of a window, none of which is there twice, in whole vectors: row i of
+   x is added to target j times gains[i, j], and target j, as it was, to row i of `to`. */
+FNN_INLINE void F(update_rows)(const int columns, REAL *const *to, REAL *const *y, const REAL *const *x,
+                               const REAL *gains, ptrdiff_t c, ptrdiff_t n)
 {
-    F(vector) sum[F(score_columns)], b[F(score_columns)];
-    UNROLL for (int j = 0; j < columns; j++) sum[j] = (F(vector)){0}, b[j] = b_old[j];
-    for (ptrdiff_t i = 0; i < c; i++) {
-        const F(vector) a = old[i];
-        F(vector) d = out_gain[i];
-        UNROLL for (int j = 0; j < columns; j++) {
-            const F(vector) g = F(all)(gains[i * m + j]);
-            sum[j] += g * a;
-            d += g * b[j];
+    for (ptrdiff_t k = 0; k + F(lanes) <= n; k += F(lanes)) {
+        F(vector) sum[UPDATE_COLUMNS], b[UPDATE_COLUMNS];
+        UNROLL for (int j = 0; j < columns; j++) sum[j] = b[j] = *(const F(vector) *)(y[j] + k);
+        const REAL *g = gains;
+        for (ptrdiff_t i = 0; i < c; i++, g += columns) {
+            const F(vector) a = *(const F(vector) *)(x[i] + k);
+            F(vector) d = *(const F(vector) *)(to[i] + k);
+            UNROLL for (int j = 0; j < columns; j++) {
+                sum[j] += g[j] * a;
+                d += g[j] * b[j];
+            }
+            *(F(vector) *)(to[i] + k) = d;
         }
-        out_gain[i] = d;
+        UNROLL for (int j = 0; j < columns; j++) *(F(vector) *)(y[j] + k) = sum[j];
     }
-    UNROLL for (int j = 0; j < columns; j++) gain[j] = sum[j];
+}
+
+/* The same for any number of targets, and for words that are there twice, which gain twice: for the vector of each row
+   at k, of which `left` numbers are used. Scratch has room for 2 (c + m) vectors. */
+static void F(update_vectors)(REAL *const *to, REAL *const *y, const REAL *const *x, const REAL *gains,
+                              F(vector) *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t k, ptrdiff_t left)
+{
+    F(vector) *const a = scratch, *const b = a + c, *const gain = b + m, *const target_gain = gain + c;
+    for (ptrdiff_t i = 0; i < c; i++) a[i] = F(take)(x[i] + k, left, C(0));
+    for (ptrdiff_t j = 0; j < m; j++) b[j] = F(take)(y[j] + k, left, C(0));
+    for (ptrdiff_t i = 0; i < c; i++) gain[i] = (F(vector)){0};
+    for (ptrdiff_t j = 0; j < m; j++) {
+        F(vector) sum = {0};
+        for (ptrdiff_t i = 0; i < c; i++) {
+            sum += gains[i * m + j] * a[i];
+            gain[i] += gains[i * m + j] * b[j];
+        }
+        target_gain[j] = sum;
+    }
+    for (ptrdiff_t i = 0; i < c; i++) F(give)(to[i] + k, F(take)(to[i] + k, left, C(0)) + gain[i], left);
+    for (ptrdiff_t j = 0; j < m; j++) F(give)(y[j] + k, F(take)(y[j] + k, left, C(0)) + target_gain[j], left);
 }
 
 /* With gains (c, m), row i of x gains the rows of y times gains[i], and row j of y those of x times gains[:, j], both as
    they were before. What x gains goes into `to`: x itself, or another table of its step. Numbers first to first + n of
-   the rows; scratch has room for 2 (c + m) vectors of 64 bytes. */
+   the rows. Scratch is aligned and has room for c + m vectors of 2 x 64 bytes, and for 3 (c + m) pointers. */
 static void F(window_update)(void *to_, void *y_, const void *x_, const void *gains_, const int32_t *inputs,
                              const int32_t *targets, void *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first,
                              ptrdiff_t n, ptrdiff_t x_step, ptrdiff_t y_step)
 {
-    const REAL *const x = (const REAL *)x_ + first, *const gains = gains_;
-    REAL *const to = (REAL *)to_ + first, *const y = (REAL *)y_ + first;
-    F(vector) *const a = scratch, *const a_gain = a + c, *const b = a_gain + c, *const b_gain = b + m;
-    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
-        for (ptrdiff_t i = 0; i < c; i++) a[i] = F(take)(x + inputs[i] * x_step + k, n - k, C(0));
-        for (ptrdiff_t i = 0; i < c; i++) a_gain[i] = (F(vector)){0};
-        for (ptrdiff_t j = 0; j < m; j++) b[j] = F(take)(y + targets[j] * y_step + k, n - k, C(0));
-        for (ptrdiff_t j = 0; j < m; j += F(score_columns)) switch (m - j) {
-#define COLUMNS(count) F(gain_columns)(count, b_gain + j, a_gain, a, b + j, gains + j, c, m)
-#define CASE(count) case count: COLUMNS(count); break;
-            CASE(1) CASE(2)
-#if FNN_VECTOR == 64
-            CASE(3) CASE(4) CASE(5)
-#endif
-            default: COLUMNS(F(score_columns));
-#undef CASE
-#undef COLUMNS
-        }
-        for (ptrdiff_t i = 0; i < c; i++) {
-            REAL *const row = to + inputs[i] * x_step + k;
-            F(give)(row, F(take)(row, n - k, C(0)) + a_gain[i], n - k);
-        }
-        for (ptrdiff_t j = 0; j < m; j++) {
-            REAL *const row = y + targets[j] * y_step + k;
-            F(give)(row, F(take)(row, n - k, C(0)) + b_gain[j], n - k);
-        }
+    const REAL *const gains = gains_;
+    F(vector) *const vectors = scratch;
+    REAL **const to = (REAL **)((char *)scratch + 128 * (c + m)), **const y = to + c;
+    const REAL **const x = (const REAL **)(y + m);
+    int twice = 0;
+    for (ptrdiff_t i = 0; i < c; i++) {
+        to[i] = (REAL *)to_ + first + inputs[i] * x_step;
+        x[i] = (const REAL *)x_ + first + inputs[i] * x_step;
+        for (ptrdiff_t l = 0; l < i; l++) twice |= inputs[l] == inputs[i];
     }
+    for (ptrdiff_t j = 0; j < m; j++) {
+        y[j] = (REAL *)y_ + first + targets[j] * y_step;
+        for (ptrdiff_t l = 0; l < j; l++) twice |= targets[l] == targets[j];
+    }
+    ptrdiff_t k = 0;
+    if (!twice && m <= UPDATE_COLUMNS) {
+        switch (m) {
+#define CASE(count) case count: F(update_rows)(count, to, y, x, gains, c, n); break;
+            CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#undef CASE
+        }
+        k = n / F(lanes) * F(lanes);
+    }
+    for (; k < n; k += F(lanes)) F(update_vectors)(to, y, x, gains, vectors, c, m, k, n - k);
 }
 
 /* out = the sum of the rows of x that the indices name, times `factor`; numbers first to first + n of them */
@@ -190,3 +213,4 @@ static void fetch_rows(const void *table, const int32_t *index, ptrdiff_t n, ptr
 }
 #endif
 #undef UNROLL
+#undef UPDATE_COLUMNS

@@ -5,11 +5,13 @@ from the tables as they are; then the windows update the tables one after the ot
 windows and the second by columns, so a result does not depend on the threads. In blocks of one window the two parts are
 the step of word2vec itself, and no thread is asked.
 """
+import numpy as np
+
 from cython cimport floating
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memset
+from libc.string cimport memcmp, memcpy, memset
 
 from fastnn._kernels.cpu cimport active, num_threads, parallel
 from fastnn._kernels.fastnn cimport fnn_real
@@ -23,6 +25,7 @@ cdef enum:
     AHEAD = 2  # windows from one to the one whose rows are fetched
     PARALLEL = 64  # windows of a block that threads are woken for
     GRAIN = 16  # windows, and columns, that go together
+    FEW = 8  # ids that are copied together
 
 
 cdef bitgen_t *source_of(bit_generator):
@@ -79,15 +82,26 @@ def alias_sample(int32_t[:, :] out, const double[::1] threshold, const int32_t[:
             for j in range(out.shape[1]):
                 u = source.next_double(source.state) * n
                 k = <Py_ssize_t>u
-                out[i, j] = <int32_t>k if u - k < threshold[k] else alias[k]
+                out[i, j] = <int32_t>(k + (-<Py_ssize_t>(u - k >= threshold[k]) & (alias[k] - k)))  # without a branch
+
+
+cdef inline void copy_ids(int32_t *to, const int32_t *ids, Py_ssize_t n) noexcept nogil:
+    """Copy n ids, or some more up to a multiple of FEW, which takes no branch for each."""
+    cdef Py_ssize_t i = 0
+    while i < n:
+        memcpy(to + i, ids + i, FEW * sizeof(int32_t))
+        i += FEW
 
 
 def context_windows(
     int32_t[::1] centres, int64_t[::1] ends_kept, int64_t[::1] bounds, int32_t[::1] contexts, const int32_t[::1] tokens,
     const int64_t[::1] ends, Py_ssize_t window, rng, const double[::1] keep, bint shrink
 ):
-    """Write the words that are kept, and around each its context; return how many words and contexts there are."""
-    cdef Py_ssize_t n = tokens.shape[0], i, j, s, kept = 0, count = 0, begin, end, reach
+    """Write the words that are kept, and around each its context; return how many words and contexts there are.
+
+    `centres` and `contexts` need room for FEW more, into which anything may be written.
+    """
+    cdef Py_ssize_t n = tokens.shape[0], i, s, kept = 0, count = 0, begin, end, reach, first, last
     cdef bitgen_t *source
     begin = 0
     for s in range(ends.shape[0]):
@@ -95,8 +109,8 @@ def context_windows(
             raise ValueError(f"ends[{s}] is {ends[s]}, expected from {begin} to {n}")
         count += (ends[s] - begin) * min(2 * min(window, n), ends[s] - begin)
         begin = ends[s]
-    if centres.shape[0] < n or bounds.shape[0] < n + 1 or ends_kept.shape[0] != ends.shape[0] or (
-        contexts.shape[0] < count or window < 1
+    if centres.shape[0] < n + FEW or bounds.shape[0] < n + 1 or ends_kept.shape[0] != ends.shape[0] or (
+        contexts.shape[0] < count + FEW or window < 1
     ):
         raise ValueError(f"there is no room for the windows of {n} words")
     count = 0
@@ -110,9 +124,8 @@ def context_windows(
         i = 0
         for s in range(ends.shape[0]):
             while i < ends[s]:
-                if keep is None or source.next_double(source.state) < keep[tokens[i]]:
-                    centres[kept] = tokens[i]
-                    kept += 1
+                centres[kept] = tokens[i]
+                kept += keep is None or source.next_double(source.state) < keep[tokens[i]]  # without a branch
                 i += 1
             ends_kept[s] = kept
         bounds[0] = begin = 0
@@ -122,11 +135,11 @@ def context_windows(
                 reach = window
                 if shrink:
                     reach = 1 + <Py_ssize_t>(source.next_double(source.state) * window)
-                reach = min(reach, end)  # so that no sum overflows
-                for j in range(max(begin, i - reach), min(end, i + reach + 1)):
-                    if j != i:
-                        contexts[count] = centres[j]
-                        count += 1
+                first, last = i - min(reach, i - begin), i + min(reach, end - i - 1)
+                copy_ids(&contexts[count], &centres[first], i - first)
+                count += i - first
+                copy_ids(&contexts[count], &centres[i] + 1, last - i)
+                count += last - i
                 bounds[i + 1] = count
             begin = end
     return kept, count
@@ -147,7 +160,7 @@ ctypedef struct walk:
     double lr
     Py_ssize_t begin, end  # the windows of the block
     Py_ssize_t parts  # in which it is cut
-    Py_ssize_t gains_room, scratch_room  # numbers for one window; bytes for one part
+    Py_ssize_t gains_room, row_room, scratch_room  # numbers for one window; bytes for a row, and for one part
     char *gains
     double *losses  # one a window of the block
     char *scratch
@@ -198,11 +211,11 @@ cdef void update(const walk *w, Py_ssize_t i, Py_ssize_t first, Py_ssize_t n, ch
     cdef const int32_t *inputs = w.inputs + w.bounds[i]
     cdef const int32_t *targets = w.targets + i * w.m
     cdef Py_ssize_t c = inputs_of(w, i)
-    cdef char *row = scratch + w.columns * w.unit
+    cdef char *row = scratch + w.row_room
     if c and w.cbow:
         hidden(w, scratch, i, first, n)
         memset(row + first * w.unit, 0, n * w.unit)
-        w.table.window_update(row, w.output, scratch, gains_of(w, i), &FIRST, targets, row + w.columns * w.unit, 1, w.m,
+        w.table.window_update(row, w.output, scratch, gains_of(w, i), &FIRST, targets, row + w.row_room, 1, w.m,
                               first, n, 0, w.output_step)
         w.table.window_add(w.vectors, row, inputs, 1 if w.mean else 1. / c, c, first, n, w.vectors_step)
     elif c:
@@ -298,7 +311,8 @@ cdef double step(
     threads = num_threads() if block >= PARALLEL else 1
     w.parts = max(1, min(threads, (w.columns + GRAIN - 1) // GRAIN, block // GRAIN))
     w.gains_room = ((1 if cbow else w.widest) * w.m + 63) // 64 * 64
-    w.scratch_room = (2 * w.columns * w.unit + 2 * (w.widest + w.m) * 64 + 127) // 64 * 64
+    w.row_room = (w.columns * w.unit + 63) // 64 * 64
+    w.scratch_room = 2 * w.row_room + (w.widest + w.m) * (128 + 3 * <Py_ssize_t>sizeof(void *) + 63) // 64 * 64
     size = block * (w.gains_room * w.unit + <Py_ssize_t>sizeof(double)) + w.parts * w.scratch_room + 128
     space = <char *>malloc(size)
     if space == NULL:
@@ -327,3 +341,88 @@ def cbow_step(
 ):
     """Train the sum or mean of the inputs of a window to tell the first of its targets; return the loss."""
     return step(vectors, output, inputs, bounds, targets, lr, block, need_loss, True, mean)
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+cdef inline bint is_space(uint8_t c) noexcept nogil:
+    return c == 32 or 9 <= c <= 13
+
+
+cdef class WordIndex:
+    """The numbers of words: a hash table of their bytes."""
+    cdef bytes text  # all words, one after the other
+    cdef const uint8_t[::1] letters
+    cdef int64_t[::1] starts
+    cdef uint64_t[::1] hashes
+    cdef int32_t[::1] table  # numbers by the hash of their word, -1 where there is none; at most half full
+
+    def __init__(self, words):
+        cdef Py_ssize_t n = len(words), size = 2, i, k
+        cdef uint64_t slot
+        self.text = b"".join(words) + b" "
+        self.letters = self.text
+        self.starts = np.cumsum([0, *map(len, words)], dtype=np.int64)
+        self.hashes = np.empty(n, np.uint64)
+        while size < 2 * n + 1:
+            size *= 2
+        self.table = np.full(size, -1, np.int32)
+        for i in range(n):
+            self.hashes[i] = 0
+            for k in range(self.starts[i], self.starts[i + 1]):
+                self.hashes[i] = add_byte(self.hashes[i], self.letters[k])
+            slot = self.slot(self.hashes[i])
+            while self.table[slot] >= 0:
+                slot = (slot + 1) & (size - 1)
+            self.table[slot] = <int32_t>i
+
+    cdef inline uint64_t slot(self, uint64_t h) noexcept nogil:
+        return (h ^ h >> 32) & (self.table.shape[0] - 1)
+
+    cdef int32_t find(self, const uint8_t *word, Py_ssize_t n, uint64_t h) noexcept nogil:
+        """Return the number of a word, or -1."""
+        cdef uint64_t slot = self.slot(h)
+        cdef int32_t i = self.table[slot]
+        while i >= 0:
+            if self.hashes[i] == h and self.starts[i + 1] - self.starts[i] == n and (
+                memcmp(&self.letters[self.starts[i]], word, n) == 0
+            ):
+                return i
+            slot = (slot + 1) & (self.table.shape[0] - 1)
+            i = self.table[slot]
+        return -1
+
+    def encode(self, const uint8_t[::1] data):
+        """Return the numbers of the words in lines of text that are known, where lines end, and how many words there are.
+
+        Words lie between ASCII white space.
+        """
+        cdef Py_ssize_t n = data.shape[0], i = 0, start, count = 0, lines = 0, words = 0
+        cdef uint64_t h
+        cdef int32_t found
+        cdef int32_t[::1] ids = np.empty(n // 2 + 1, np.int32)
+        cdef int64_t[::1] ends = np.empty(n // 2 + 2, np.int64)
+        with nogil:
+            while i < n:
+                if is_space(data[i]):
+                    if data[i] == 10 and count and (lines == 0 or ends[lines - 1] < count):
+                        ends[lines] = count
+                        lines += 1
+                    i += 1
+                    continue
+                start, h = i, 0
+                while i < n and not is_space(data[i]):
+                    h = add_byte(h, data[i])
+                    i += 1
+                words += 1
+                found = self.find(&data[start], i - start, h)
+                ids[count] = found
+                count += found >= 0
+            if count and (lines == 0 or ends[lines - 1] < count):
+                ends[lines] = count
+                lines += 1
+        return np.asarray(ids)[:count], np.asarray(ends)[:lines], words
+
+
+cdef inline uint64_t add_byte(uint64_t h, uint8_t byte) noexcept nogil:
+    """Go on with a hash, that of Fowler, Noll and Vo."""
+    return ((h ^ byte) + 1) * <uint64_t>0x100000001b3

@@ -8,7 +8,11 @@ c) Rows of the tables are padded to whole vectors of the processor; `wv.vectors`
    stays 0.
 """
 
+import os
 import threading
+from collections import Counter
+from functools import partial
+from itertools import chain
 
 import numpy as np
 
@@ -20,6 +24,8 @@ from fastnn.nn.module import Buffer, Module
 __all__ = ["Word2Vec"]
 
 STALE = 2, 1024  # how often the commonest word is, and how many windows are, in a block of the deterministic mode
+SCAN = 200_000  # words that are counted at a time
+LETTERS = 6  # of a word and the space after it, about
 SEEN = ("corpus_count", "corpus_total_words")  # of the text, which a file keeps
 PADDING = 16  # numbers that rows are a multiple of
 
@@ -139,14 +145,9 @@ class Word2Vec(Module):
 
     def build_vocab(self, sentences=None, corpus_file=None):
         """Count the words of a text, and give each that is common enough a vector."""
-        counts, total, number = {}, 0, 0
-        for sentence in _sentences(sentences, corpus_file):
-            number += 1
-            total += len(sentence)
-            for word in sentence:
-                counts[word] = counts.get(word, 0) + 1
+        text = _text(sentences, corpus_file)
+        counts, self.corpus_count, self.corpus_total_words = text.count()
         self._make_tables({word: count for word, count in counts.items() if count >= self.min_count})
-        self.corpus_count, self.corpus_total_words = number, total
 
     def _make_tables(self, counts):
         if len(counts) < 2:
@@ -183,9 +184,11 @@ class Word2Vec(Module):
         rates = (self.alpha if start_alpha is None else start_alpha, self.min_alpha if end_alpha is None else end_alpha)
         self.running_training_loss = 0.0
         self._prepare()
-        jobs = self._jobs(sentences, corpus_file, epochs, *rates)
+        text = _text(sentences, corpus_file)
+        work = partial(self._train, text.encoder(self.wv))
         trained = raw = 0
-        for kept, words, loss in _in_threads(self._train, jobs, 1 if self.deterministic else self.workers):
+        threads = 1 if self.deterministic else self.workers
+        for kept, words, loss in _in_threads(work, self._jobs(text, epochs, *rates), threads):
             trained, raw = trained + kept, raw + words
             self.running_training_loss += loss
         self.wv.fill_norms()
@@ -200,33 +203,18 @@ class Word2Vec(Module):
         kept = share if self._keep is None else share * self._keep
         self._block = max(1, min(int(STALE[0] * kept.sum() / kept.max()), STALE[1])) if self.deterministic else 1
 
-    def _jobs(self, sentences, corpus_file, epochs, start, end):
-        """Yield (words as integers, ends of sentences, words gone through, learning rate, seed)."""
-        index = self.wv.key_to_index
-        total = self.corpus_total_words
+    def _jobs(self, text, epochs, start, end):
+        """Yield (piece of the text, learning rate, seed)."""
         for epoch in range(epochs):
-            ids, ends, words, seen, number = [], [], 0, 0, 0
-            for sentence in _sentences(sentences, corpus_file):
-                for first in range(0, len(sentence), self.batch_words):
-                    piece = sentence[first : first + self.batch_words]
-                    if words and words + len(piece) > self.batch_words:
-                        rate = max(end, start + (end - start) * (epoch + min(1, seen / total)) / epochs)
-                        yield ids, ends, words, rate, (self.seed, epoch, number)
-                        seen, number = seen + words, number + 1
-                        ids, ends, words = [], [], 0
-                    ids += [index[word] for word in piece if word in index]
-                    ends.append(len(ids))
-                    words += len(piece)
-            if words:
-                rate = max(end, start + (end - start) * (epoch + min(1, seen / total)) / epochs)
-                yield ids, ends, words, rate, (self.seed, epoch, number)
+            for number, (piece, share) in enumerate(text.pieces(self.batch_words)):
+                yield piece, start + (end - start) * (epoch + share) / epochs, (self.seed, epoch, number)
 
-    def _train(self, ids, ends, words, rate, seed):
-        """Train on a job; return the words trained on, those gone through, and the loss."""
+    def _train(self, encode, piece, rate, seed):
+        """Train on a piece of text; return the words trained on, those gone through, and the loss."""
+        ids, ends, words = encode(piece)
         rng = np.random.Generator(np.random.PCG64(seed))
-        ids = np.array(ids, np.int32)
         centres, contexts, bounds = F.context_windows(
-            ids, np.array(ends, np.int64), self.window, rng, keep=self._keep, shrink=self.shrink_windows
+            ids, ends, self.window, rng, keep=self._keep, shrink=self.shrink_windows
         )
         targets = np.empty((len(centres), 1 + self.negative), np.int32)
         targets[:, 0] = centres
@@ -280,23 +268,92 @@ def _whole(table):
     return np.lib.stride_tricks.as_strided(table, (len(table), width))
 
 
-def _sentences(sentences, corpus_file):
-    """Return what goes through the sentences of a text once."""
+def _text(sentences, corpus_file):
+    """Return the text that is given."""
     if (sentences is None) == (corpus_file is None):
         raise ValueError("expected a text, either sentences or corpus_file")
-    if corpus_file is not None:
-        return _lines(corpus_file)
-    if isinstance(sentences, str) or not hasattr(sentences, "__iter__"):
-        raise TypeError(f"sentences is a {type(sentences).__name__}, expected an iterable of lists of words")
-    if iter(sentences) is sentences:
-        raise TypeError("sentences can be gone through only once, expected an iterable such as a list")
-    return sentences
+    return _Lines(corpus_file) if sentences is None else _Sentences(sentences)
 
 
-def _lines(path):
-    with open(path, encoding="utf-8") as file:
-        for line in file:
-            yield line.split()
+class _Sentences:
+    """A text as an iterable of lists of words."""
+
+    def __init__(self, sentences):
+        if isinstance(sentences, str) or not hasattr(sentences, "__iter__"):
+            raise TypeError(f"sentences is a {type(sentences).__name__}, expected an iterable of lists of words")
+        if iter(sentences) is sentences:
+            raise TypeError("sentences can be gone through only once, expected an iterable such as a list")
+        self.sentences, self.words = sentences, 0
+
+    def count(self):
+        """Return the counts of words, and how many sentences and words there are."""
+        counts, number = Counter(), 0
+        for number, sentence in enumerate(self.sentences, 1):
+            if isinstance(sentence, str):
+                raise TypeError(f"sentence {number - 1} is a str, expected a list of words")
+            counts.update(sentence)
+        self.words = counts.total()
+        return counts, number, self.words
+
+    def pieces(self, size):
+        """Yield (lists of words, share of the text before them), of about so many words in all."""
+        total, seen, words, piece = self.words or self.count()[2], 0, 0, []
+        for sentence in self.sentences:
+            for first in range(0, len(sentence), size):
+                part = sentence[first : first + size]
+                if words + len(part) > size:
+                    yield piece, min(1, seen / total)
+                    seen, words, piece = seen + words, 0, []
+                piece.append(part)
+                words += len(part)
+        if piece:
+            yield piece, min(1, seen / total)
+
+    def encoder(self, wv):
+        """Return a function from a piece to the numbers of known words, ends of sentences, and the number of words."""
+        number = wv.key_to_index
+
+        def encode(piece):
+            known = [[number[word] for word in sentence if word in number] for sentence in piece]
+            ids = np.fromiter(chain.from_iterable(known), np.int32)
+            return ids, np.cumsum(list(map(len, known)), dtype=np.int64), sum(map(len, piece))
+
+        return encode
+
+
+class _Lines:
+    """A text as a file: a sentence a line, words between white space."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def count(self):
+        counts, lines = Counter(), 0
+        for piece, _ in self.pieces(SCAN):
+            counts.update(piece.split())
+            lines += piece.count(b"\n")
+        try:
+            return {word.decode(): count for word, count in counts.items()}, lines, counts.total()
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{self.path} is not UTF-8 text: it holds the word {error.object!r}") from None
+
+    def pieces(self, size):
+        """Yield (bytes, share of the text before them): whole lines, or words where a line is longer."""
+        size, seen, rest = LETTERS * size, 0, b""
+        with open(self.path, "rb") as file:
+            total = max(1, os.fstat(file.fileno()).st_size)
+            while chunk := file.read(size):
+                cut = max(chunk.rfind(b"\n"), 0 if len(rest) < size else chunk.rfind(b" ")) + 1
+                if cut == 0 and len(rest) < size:
+                    rest += chunk
+                    continue
+                yield rest + chunk[:cut], min(1, seen / total)
+                seen, rest = seen + len(rest) + cut, chunk[cut:]
+        if rest:
+            yield rest, min(1, seen / total)
+
+    def encoder(self, wv):
+        return F.WordIndex([word.encode() for word in wv.index_to_key]).encode
 
 
 def _in_threads(work, jobs, n):

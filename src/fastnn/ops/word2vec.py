@@ -133,8 +133,8 @@ def context_windows(tokens, ends, window, rng, *, keep=None, shrink=True):
     tokens, ends, keep = windows_arguments(tokens, ends, keep)
     window, rng = as_count(window, "window"), as_generator(rng)
     n, lengths = len(tokens), np.diff(ends, prepend=0)
-    centres, bounds = np.empty(n, np.int32), np.empty(n + 1, np.int64)
-    contexts = np.empty((lengths * np.minimum(lengths, 2 * min(window, n))).sum(), np.int32)
+    centres, bounds = np.empty(n + 8, np.int32), np.empty(n + 1, np.int64)  # 8 more, as the kernel asks
+    contexts = np.empty((lengths * np.minimum(lengths, 2 * min(window, n))).sum() + 8, np.int32)
     kept, m = kernels.context_windows(
         centres, np.empty_like(ends), bounds, contexts, tokens, ends, window, rng, keep, bool(shrink)
     )

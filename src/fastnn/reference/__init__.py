@@ -14,6 +14,7 @@ from fastnn.reference import (
 )
 from fastnn.reference._products import affine as affine
 from fastnn.reference._products import affine_backward as affine_backward
+from fastnn.reference._words import WordIndex as WordIndex
 from fastnn.reference.activations import *
 from fastnn.reference.attention import *
 from fastnn.reference.convolution import *
