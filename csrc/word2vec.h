@@ -11,9 +11,13 @@ enum { F(score_rows) = 3, F(score_columns) = 3 }; /* 9 and 4 in 16 */
 /* Lane i of the result is the sum of the lanes of v[i], for `lanes` vectors, which are used up. */
 FNN_INLINE F(vector) F(lane_sums)(F(vector) *v)
 {
-    UNROLL for (int half = F(lanes) / 2; half; half /= 2)
-        UNROLL for (int i = 0; i < half; i++)
-            v[i] = F(zip)(v[i], v[i + half], 0) + F(zip)(v[i], v[i + half], F(lanes) / 2);
+#define HALVE(half) \
+    UNROLL for (int i = 0; i < half; i++) v[i] = F(zip)(v[i], v[i + half], 0) + F(zip)(v[i], v[i + half], F(lanes) / 2);
+    if (F(lanes) > 8) HALVE(8)
+    if (F(lanes) > 4) HALVE(4)
+    if (F(lanes) > 2) HALVE(2)
+    HALVE(1)
+#undef HALVE
     return v[0];
 }
 
@@ -39,8 +43,11 @@ FNN_INLINE void F(score_tile)(const int rows, const int columns, REAL *scores, c
 #undef WHOLE
 #undef MULTIPLY
     UNROLL for (int i = 0; i < rows * columns; i += F(lanes)) *(F(vector) *)(out + i) = F(lane_sums)(sum + i);
-    UNROLL for (int i = 0; i < rows; i++)
-        UNROLL for (int j = 0; j < columns; j++) scores[i * m + j] = out[i * columns + j];
+    if (m == columns) {
+        memcpy(scores, out, (size_t)(rows * columns) * sizeof(REAL));
+        return;
+    }
+    for (int i = 0; i < rows; i++) memcpy(scores + i * m, out + i * columns, (size_t)columns * sizeof(REAL));
 }
 
 static void F(any_score_tile)(int rows, int columns, REAL *scores, const REAL *const *x, const REAL *const *y,

@@ -11,7 +11,7 @@ from cython cimport floating
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memchr, memcmp, memcpy, memset
 
 from fastnn._kernels.cpu cimport active, num_threads, parallel
 from fastnn._kernels.fastnn cimport fnn_real
@@ -178,9 +178,9 @@ cdef const int32_t FIRST = 0  # the one row of what is no table
 
 
 cdef void fetch(const walk *w, Py_ssize_t i) noexcept nogil:
-    """Ask for the rows of a window."""
+    """Ask for the rows of a window: of the inputs for the last, as the others are mostly those of windows before it."""
     if i < w.windows:
-        active[0].fetch_rows(w.vectors, w.inputs + w.bounds[i], inputs_of(w, i), w.columns * w.unit,
+        active[0].fetch_rows(w.vectors, w.inputs + w.bounds[i + 1] - 1, inputs_of(w, i) > 0, w.columns * w.unit,
                              w.vectors_step * w.unit)
         active[0].fetch_rows(w.output, w.targets + i * w.m, w.m, w.columns * w.unit, w.output_step * w.unit)
 
@@ -213,7 +213,8 @@ cdef void update(const walk *w, Py_ssize_t i, Py_ssize_t first, Py_ssize_t n, ch
     cdef Py_ssize_t c = inputs_of(w, i)
     cdef char *row = scratch + w.row_room
     if c and w.cbow:
-        hidden(w, scratch, i, first, n)
+        if w.end - w.begin > 1:  # else it is there already
+            hidden(w, scratch, i, first, n)
         memset(row + first * w.unit, 0, n * w.unit)
         w.table.window_update(row, w.output, scratch, gains_of(w, i), &FIRST, targets, row + w.row_room, 1, w.m,
                               first, n, 0, w.output_step)
@@ -392,7 +393,7 @@ cdef class WordIndex:
         return -1
 
     def encode(self, const uint8_t[::1] data):
-        """Return the numbers of the words in lines of text that are known, where lines end, and how many words there are.
+        """Return the numbers of known words in lines of text, where lines end, and how many words there are.
 
         Words lie between ASCII white space.
         """
@@ -426,3 +427,100 @@ cdef class WordIndex:
 cdef inline uint64_t add_byte(uint64_t h, uint8_t byte) noexcept nogil:
     """Go on with a hash, that of Fowler, Noll and Vo."""
     return ((h ^ byte) + 1) * <uint64_t>0x100000001b3
+
+
+# --- files of vectors ------------------------------------------------------------------------------------------------
+def read_binary(float[:, ::1] vectors, int64_t[:, ::1] spans, const uint8_t[::1] data, Py_ssize_t at):
+    """Read a word, a space and the bytes of its numbers for each row, from data[at:] on; spans are the words' places.
+
+    Return how many rows there are, and where they end.
+    """
+    cdef Py_ssize_t n = data.shape[0], size = vectors.shape[1] * sizeof(float), row
+    cdef const uint8_t *space
+    for row in range(vectors.shape[0]):
+        while at < n and data[at] == 10:  # some end a row with a line feed
+            at += 1
+        space = <const uint8_t *>memchr(&data[at], 32, n - at) if at < n else NULL
+        if space == NULL or space + 1 + size > &data[0] + n:
+            return row, at
+        spans[row, 0], spans[row, 1] = at, space - &data[0]
+        memcpy(&vectors[row, 0], space + 1, size)
+        at = spans[row, 1] + 1 + size
+    return vectors.shape[0], at
+
+
+cdef double[23] POWERS = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+                          1e17, 1e18, 1e19, 1e20, 1e21, 1e22]
+
+
+cdef bint plain_number(double *value, const uint8_t *text, Py_ssize_t n) noexcept nogil:
+    """Read a number whose digits and power of ten are both exact in a double, whose quotient is then rounded once."""
+    cdef Py_ssize_t i = 0, digits = 0, scale = 0, power = 0
+    cdef bint negative = False, minus, point = False
+    cdef uint64_t mantissa = 0
+    if i < n and (text[i] == c'-' or text[i] == c'+'):
+        negative = text[i] == c'-'
+        i += 1
+    while i < n:
+        if c'0' <= text[i] <= c'9':
+            mantissa = 10 * mantissa + (text[i] - c'0')
+            digits += 1
+            scale -= point
+        elif text[i] == c'.' and not point:
+            point = True
+        else:
+            break
+        i += 1
+    if digits == 0 or digits > 18:
+        return False
+    if i < n and (text[i] == c'e' or text[i] == c'E'):
+        i += 1
+        minus = i < n and text[i] == c'-'
+        if i < n and (text[i] == c'-' or text[i] == c'+'):
+            i += 1
+        if i == n or n - i > 3:
+            return False
+        while i < n and c'0' <= text[i] <= c'9':
+            power = 10 * power + (text[i] - c'0')
+            i += 1
+        scale += -power if minus else power
+    if i < n or mantissa >> 53 or not -22 <= scale <= 22:
+        return False
+    value[0] = mantissa * POWERS[scale] if scale >= 0 else mantissa / POWERS[-scale]
+    if negative:
+        value[0] = -value[0]
+    return True
+
+
+def read_text(float[:, ::1] vectors, int64_t[:, ::1] spans, const uint8_t[::1] data, Py_ssize_t at):
+    """Read a line with a word and its numbers for each row, from data[at:] on; spans are the words' places.
+
+    A word may hold spaces: the numbers are the last ones of a line. Return how many rows there are, and where they end.
+    """
+    cdef Py_ssize_t n = data.shape[0], dim = vectors.shape[1], row, k, end, stop, start
+    cdef const uint8_t *feed
+    cdef double value
+    for row in range(vectors.shape[0]):
+        if at >= n:
+            return row, at
+        feed = <const uint8_t *>memchr(&data[at], 10, n - at)
+        end = n if feed == NULL else feed - &data[0]
+        stop = end
+        for k in range(dim - 1, -1, -1):
+            while stop > at and is_space(data[stop - 1]):
+                stop -= 1
+            start = stop
+            while start > at and not is_space(data[start - 1]):
+                start -= 1
+            if not plain_number(&value, &data[start], stop - start):
+                try:
+                    value = float(bytes(data[start:stop]))
+                except ValueError:
+                    return row, at
+            vectors[row, k] = <float>value
+            stop = start
+        if stop <= at + 1:  # there is no word
+            return row, at
+        spans[row, 0], spans[row, 1] = at, stop - 1
+        at = end + 1
+    return vectors.shape[0], at

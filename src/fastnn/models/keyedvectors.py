@@ -3,9 +3,16 @@
 Names and arguments are gensim's.
 """
 
+import itertools
+import json
+import math
+import mmap
+import os
+
 import numpy as np
 
-from fastnn._checks import as_count
+from fastnn._backend import functions as F
+from fastnn._checks import as_count, check_choice
 from fastnn.nn.module import Buffer, Module
 
 __all__ = ["KeyedVectors"]
@@ -215,6 +222,337 @@ class KeyedVectors(Module):
             raise ValueError("words hold none that is among the keys")
         rows = np.array([self.get_vector(word, norm=True) for word in known])
         return known[int(np.argmin(rows @ self.get_mean_vector(known, post_normalize=True)))]
+
+
+    # ---- judged by people -----------------------------------------------------------------------------------
+
+    def evaluate_word_pairs(
+        self, pairs, delimiter="\t", encoding="utf8", restrict_vocab=300_000, case_insensitive=True, dummy4unknown=False
+    ):
+        """Compare the cosines of pairs of words with how alike people find them.
+
+        Parameters
+        ----------
+        pairs : path
+            A file of lines with two words and a number; lines that begin with # are left out.
+        delimiter, encoding : str
+        restrict_vocab : int
+            The words that count, from the first on.
+        case_insensitive : bool
+            Whether to compare words in upper case; of those that are then equal the first counts.
+        dummy4unknown : bool
+            Whether a pair with an unknown word counts with a cosine of 0, or not at all.
+
+        Returns
+        -------
+        pearson, spearman : (float, float)
+            The correlation and the probability of one at least as far from 0 by chance.
+        oov_ratio : float
+            The percentage of pairs with an unknown word.
+
+        Raises
+        ------
+        ValueError
+            If a line is not of that form, or fewer than three pairs are left.
+        """
+        fold = str.upper if case_insensitive else str
+        index = self._folded(fold, restrict_vocab)
+        judged, cosines, unknown = [], [], 0
+        for number, line in enumerate(_lines(pairs, encoding), 1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            try:
+                a, b, value = (part.strip() for part in line.split(delimiter))
+                value = float(value)
+            except ValueError:
+                raise ValueError(f"line {number} of {pairs} is {line!r}, expected two words and a number") from None
+            a, b = index.get(fold(a)), index.get(fold(b))
+            unknown += a is None or b is None
+            if a is not None and b is not None:
+                cosines.append(self._unit([a])[0] @ self._unit([b])[0])
+            elif dummy4unknown:
+                cosines.append(0.0)
+            else:
+                continue
+            judged.append(value)
+        if len(judged) < 3:
+            raise ValueError(f"{pairs} holds {len(judged)} pairs of known words, expected at least 3")
+        pearson = _correlation(np.array(judged), np.array(cosines, float))
+        spearman = _correlation(_ranks(judged), _ranks(cosines))
+        return pearson, spearman, 100 * unknown / (len(judged) + (0 if dummy4unknown else unknown))
+
+    def evaluate_word_analogies(
+        self, analogies, restrict_vocab=300_000, case_insensitive=True, dummy4unknown=False, similarity_function="most_similar"
+    ):
+        """Count for how many questions "a is to b as c is to what" the nearest word to b - a + c is the one expected.
+
+        Parameters
+        ----------
+        analogies : path
+            A file of lines of four words; lines that begin with a colon name the section that follows.
+        restrict_vocab : int
+            The words that count, from the first on.
+        case_insensitive : bool
+            Whether to compare words in upper case; of those that are then equal the first counts.
+        dummy4unknown : bool
+            Whether a question with an unknown word counts as wrong, or not at all.
+        similarity_function : {"most_similar"}
+
+        Returns
+        -------
+        score : float
+            The share that is right, 0 if there are none.
+        sections : list of dict
+            For each "section", its name, "correct" and "incorrect", lists of the questions; the last one is of all.
+
+        Raises
+        ------
+        ValueError
+            If a line is not of that form.
+        """
+        check_choice(similarity_function, ("most_similar",), "similarity_function")
+        fold = str.upper if case_insensitive else str
+        index = self._folded(fold, restrict_vocab)
+        sections = []
+        for number, line in enumerate(_lines(analogies, "utf8"), 1):
+            if line.startswith(":"):
+                sections.append({"section": line[1:].strip(), "correct": [], "incorrect": [], "asked": []})
+                continue
+            words = tuple(map(fold, line.split()))
+            if not words:
+                continue
+            if len(words) != 4 or not sections:
+                raise ValueError(f"line {number} of {analogies} is {line!r}, expected four words below a line with a colon")
+            if all(word in index for word in words):
+                sections[-1]["asked"].append(words)
+            elif dummy4unknown:
+                sections[-1]["incorrect"].append(words)
+        unit = self._unit(list(index.values()))
+        place = dict(zip(index, range(len(index)), strict=True))
+        for section in sections:
+            asked = section.pop("asked")
+            for words, right in zip(asked, _analogies(unit, [[place[word] for word in q] for q in asked]), strict=True):
+                section["correct" if right else "incorrect"].append(words)
+        total = {"section": "Total accuracy"}
+        total |= {kind: list(itertools.chain(*(s[kind] for s in sections))) for kind in ("correct", "incorrect")}
+        answered = len(total["correct"]) + len(total["incorrect"])
+        return len(total["correct"]) / max(1, answered), [*sections, total]
+
+    def _folded(self, fold, restrict_vocab):
+        """Return the indices of the first words, by the word as it is compared; the first of equal ones stays."""
+        index = {}
+        for i, key in enumerate(self.index_to_key[:restrict_vocab]):
+            index.setdefault(fold(key), i)
+        return index
+
+    def _unit(self, rows):
+        return self.vectors[rows] / self.get_norms()[rows, None]
+
+    # ---- files ----------------------------------------------------------------------------------------------
+
+    @classmethod
+    def load_word2vec_format(
+        cls, fname, fvocab=None, binary=False, encoding="utf8", unicode_errors="strict", limit=None, no_header=False
+    ):
+        """Read a file of word2vec, text or binary, or with `no_header` one of GloVe.
+
+        Parameters
+        ----------
+        fname : path
+            A line with the numbers of words and of numbers of each; then for each a word, a space, and its numbers, in a
+            line or as float32.
+        fvocab : path, optional
+            A file with lines of a word and how often it was seen.
+        binary : bool
+        encoding, unicode_errors : str
+            Of words, as `bytes.decode` takes them.
+        limit : int, optional
+            Read no more than the first so many words.
+        no_header : bool
+            Whether the first line is one of the words.
+
+        Returns
+        -------
+        KeyedVectors
+            Of a word that is there twice the first vector stays.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be read.
+        ValueError
+            If it is truncated, its header is wrong or claims more than the file can hold, or a line is not of its form.
+        """
+        fname = os.fspath(fname)
+        with open(fname, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size == 0:
+                raise ValueError(f"{fname} is empty, expected vectors of words")
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                if no_header:
+                    if binary:
+                        raise ValueError("no_header is for text, but binary is True")
+                    at, dim = 0, len(data[: _line_end(data, 0)].split()) - 1
+                    count = data[:].count(b"\n") + (data[-1:] != b"\n")
+                    if dim < 1:
+                        raise ValueError(f"{fname} begins with a line of {dim + 1} parts, expected a word and numbers")
+                else:
+                    count, dim, at = _header(fname, data, size, binary)
+                wanted = count if limit is None else min(count, as_count(limit, "limit", least=0))
+                vectors, spans = np.empty((wanted, dim), np.float32), np.empty((wanted, 2), np.int64)
+                view = np.frombuffer(data, np.uint8)
+                try:
+                    rows, at = (F.read_binary if binary else F.read_text)(vectors, spans, view, at)
+                finally:
+                    del view  # or the map could not be closed
+                if rows < wanted:
+                    raise ValueError(
+                        f"{fname} ends in vector {rows + 1} of {wanted}"
+                        if binary or at >= size
+                        else f"{fname} holds {data[at : min(_line_end(data, at), at + 40)]!r} as vector {rows + 1}, "
+                        f"expected a word and {dim} numbers"
+                    )
+                if wanted == count and data[at : at + 4096].strip():
+                    raise ValueError(f"{fname} goes on after the {count} vectors that its header claims")
+                try:
+                    keys = [data[start:end].decode(encoding, unicode_errors) for start, end in spans.tolist()]
+                except UnicodeDecodeError as error:
+                    raise ValueError(f"{fname} holds the word {error.object!r}, which is not {encoding}") from None
+        first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+        if len(first) < len(keys):
+            kept = sorted(first.values())
+            keys, vectors = [keys[i] for i in kept], vectors[kept]
+        counts = None
+        if fvocab is not None:
+            seen = dict(line.rsplit(maxsplit=1) for line in _lines(fvocab, encoding) if line.strip())
+            counts = [int(seen.get(key, 0)) for key in keys]
+        wv = cls(dim, keys, counts)
+        wv.weight.value = vectors
+        return wv
+
+    def save_word2vec_format(self, fname, fvocab=None, binary=False, write_header=True):
+        """Write a file as `load_word2vec_format` reads it; without the header, as text, it is one of GloVe.
+
+        Numbers have nine digits in text, which is all that float32 holds.
+        """
+        if binary and not write_header:
+            raise ValueError("write_header is False, but binary files have one")
+        bad = next((key for key in self.index_to_key if not key or (set(key) & set(" \n")) and binary or "\n" in key), None)
+        if bad is not None:
+            raise ValueError(f"keys hold {bad!r}, which a file of word2vec cannot")
+        with open(fname, "wb") as file:
+            if write_header:
+                file.write(f"{len(self)} {self.vector_size}\n".encode())
+            pattern = " %.9g" * self.vector_size + "\n"
+            for key, row in zip(self.index_to_key, self.vectors, strict=True):
+                numbers = row.astype("<f4").tobytes() + b"\n" if binary else (pattern % tuple(row.tolist())).encode()
+                file.write(key.encode() + b" " * binary + numbers)
+        if fvocab is not None:
+            counts = np.zeros(len(self), int) if self.counts is None else self.counts
+            with open(fvocab, "w", encoding="utf-8") as file:
+                file.writelines(f"{key} {count}\n" for key, count in zip(self.index_to_key, counts, strict=True))
+
+    @classmethod
+    def load(cls, path, mmap=None):
+        """Return what `save` wrote; with mmap="r" the vectors stay in the file, which is read as they are used."""
+        from fastnn.io import load, load_arrays
+
+        check_choice(mmap, (None, "r"), "mmap")
+        if mmap is None:
+            wv = load(path)
+        else:
+            with open(path, "rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length)) if length < os.fstat(file.fileno()).st_size else {}
+            try:
+                described = json.loads(header["__metadata__"]["fastnn"])["module"]
+                config, tensor = described["config"], header["weight"]
+                wv = cls(config["vector_size"], config["keys"], config["counts"])
+                offset = 8 + length + tensor["data_offsets"][0]
+                dtype = {"F32": "<f4", "F64": "<f8"}[tensor["dtype"]]
+                wv.weight.value = np.memmap(path, dtype, "r", offset, tuple(tensor["shape"]))
+            except (KeyError, TypeError, ValueError):
+                load_arrays(path)  # whose words are better
+                raise ValueError(f"{os.fspath(path)} holds no KeyedVectors") from None
+        if not isinstance(wv, KeyedVectors):
+            raise ValueError(f"{os.fspath(path)} holds a {type(wv).__name__}, expected KeyedVectors")
+        return wv
+
+
+def _header(fname, data, size, binary):
+    """Return the two numbers of the first line of a file of vectors, and where it ends; whether they can be true."""
+    end = _line_end(data, 0)
+    line = data[: min(end, 100)]
+    try:
+        count, dim = map(int, line.split())
+    except ValueError:
+        raise ValueError(f"{fname} begins with {line!r}, expected the numbers of words and of numbers of each") from None
+    if count < 0 or dim < 1:
+        raise ValueError(f"the header of {fname} claims {count} vectors of {dim} numbers")
+    least = count * (2 + 4 * dim if binary else 1 + 2 * dim)
+    if least > size - end:
+        raise ValueError(
+            f"the header of {fname} claims {count} vectors of {dim} numbers, which take at least {least} bytes, "
+            f"but {max(0, size - end - 1)} follow it"
+        )
+    return count, dim, min(end + 1, size)
+
+
+def _line_end(data, at):
+    end = data.find(b"\n", at)
+    return len(data) if end < 0 else end
+
+
+def _lines(path, encoding):
+    with open(path, encoding=encoding) as file:
+        yield from (line.rstrip("\n") for line in file)
+
+
+def _analogies(unit, questions, together=256):
+    """Yield whether the nearest vector to b - a + c, but for these, is d; all four are rows of `unit`."""
+    for start in range(0, len(questions), together):
+        part = np.array(questions[start : start + together])
+        a, b, c, d = part.T
+        cosines = (unit[b] - unit[a] + unit[c]) @ unit.T
+        np.put_along_axis(cosines, part[:, :3], -np.inf, axis=1)
+        yield from cosines.argmax(axis=1) == d
+
+
+def _ranks(values):
+    """Return the rank of each value, equal ones having the mean of theirs."""
+    _, number, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[number]
+
+
+def _correlation(x, y):
+    """Return Pearson's correlation, and the probability of one as far from 0 if there is none: Student's t."""
+    x, y = x - x.mean(), y - y.mean()
+    scale = math.sqrt((x @ x) * (y @ y))
+    r = max(-1.0, min(1.0, float(x @ y) / scale)) if scale else math.nan
+    return r, _beta_share((len(x) - 2) / 2, 0.5, 1 - r * r)
+
+
+def _beta_share(a, b, x):
+    """Return the regularised incomplete beta function, by its continued fraction (Abramowitz and Stegun, 26.5.8)."""
+    if not 0 < x < 1:
+        return x  # 0, 1 or NaN
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _beta_share(b, a, 1 - x)
+    tiny, c = 1e-300, 1.0
+    d = 1 / (1 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, 500):
+        for term in (
+            m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m)),
+            -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1)),
+        ):
+            d = 1 / (1 + term * d or tiny)
+            c = 1 + term / c or tiny
+            value *= c * d
+        if abs(c * d - 1) < 1e-15:
+            break
+    log = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)
+    return math.exp(log) * value / a
 
 
 def _lengths(rows):

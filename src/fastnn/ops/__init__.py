@@ -15,6 +15,8 @@ from fastnn.ops import (
 from fastnn.ops._products import affine as affine
 from fastnn.ops._products import affine_backward as affine_backward
 from fastnn.ops._words import WordIndex as WordIndex
+from fastnn.ops._words import read_binary as read_binary
+from fastnn.ops._words import read_text as read_text
 from fastnn.ops.activations import *
 from fastnn.ops.attention import *
 from fastnn.ops.convolution import *

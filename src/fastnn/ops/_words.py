@@ -1,5 +1,5 @@
-"""The numbers of the words of a text."""
+"""The numbers of the words of a text, and vectors from files."""
 
-from fastnn._kernels.word2vec import WordIndex
+from fastnn._kernels.word2vec import WordIndex, read_binary, read_text
 
-__all__ = ["WordIndex"]
+__all__ = ["WordIndex", "read_binary", "read_text"]

@@ -15,6 +15,8 @@ from fastnn.reference import (
 from fastnn.reference._products import affine as affine
 from fastnn.reference._products import affine_backward as affine_backward
 from fastnn.reference._words import WordIndex as WordIndex
+from fastnn.reference._words import read_binary as read_binary
+from fastnn.reference._words import read_text as read_text
 from fastnn.reference.activations import *
 from fastnn.reference.attention import *
 from fastnn.reference.convolution import *

@@ -1,8 +1,8 @@
-"""The numbers of the words of a text."""
+"""The numbers of the words of a text, and vectors from files."""
 
 import numpy as np
 
-__all__ = ["WordIndex"]
+__all__ = ["WordIndex", "read_binary", "read_text"]
 
 
 class WordIndex:
@@ -21,3 +21,36 @@ class WordIndex:
             ends += [len(ids)] if known else []
             words += len(found)
         return np.array(ids, np.int32), np.array(ends, np.int64), words
+
+
+def read_binary(vectors, spans, data, at):
+    """Read a word, a space and float32 numbers for each row; return how many rows there are, and where they end."""
+    data, size = bytes(data), 4 * vectors.shape[1]
+    for row in range(len(vectors)):
+        while data[at : at + 1] == b"\n":
+            at += 1
+        space = data.find(b" ", at)
+        if space < 0 or space + 1 + size > len(data):
+            return row, at
+        spans[row] = at, space
+        vectors[row] = np.frombuffer(data, "<f4", vectors.shape[1], space + 1)
+        at = space + 1 + size
+    return len(vectors), at
+
+
+def read_text(vectors, spans, data, at):
+    """Read a line with a word and numbers for each row; return how many rows there are, and where they end."""
+    data = bytes(data)
+    for row in range(len(vectors)):
+        end = data.find(b"\n", at)
+        end = len(data) if end < 0 else end
+        word, *numbers = data[at:end].rstrip().rsplit(maxsplit=vectors.shape[1])
+        try:
+            if at >= end or len(numbers) < vectors.shape[1] or not word:
+                return row, at
+            vectors[row] = [float(number) for number in numbers]
+        except ValueError:
+            return row, at
+        spans[row] = at, at + len(word)
+        at = end + 1
+    return len(vectors), at
