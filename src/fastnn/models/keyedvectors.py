@@ -223,7 +223,6 @@ class KeyedVectors(Module):
         rows = np.array([self.get_vector(word, norm=True) for word in known])
         return known[int(np.argmin(rows @ self.get_mean_vector(known, post_normalize=True)))]
 
-
     # ---- judged by people -----------------------------------------------------------------------------------
 
     def evaluate_word_pairs(
@@ -282,7 +281,12 @@ class KeyedVectors(Module):
         return pearson, spearman, 100 * unknown / (len(judged) + (0 if dummy4unknown else unknown))
 
     def evaluate_word_analogies(
-        self, analogies, restrict_vocab=300_000, case_insensitive=True, dummy4unknown=False, similarity_function="most_similar"
+        self,
+        analogies,
+        restrict_vocab=300_000,
+        case_insensitive=True,
+        dummy4unknown=False,
+        similarity_function="most_similar",
     ):
         """Count for how many questions "a is to b as c is to what" the nearest word to b - a + c is the one expected.
 
@@ -322,7 +326,9 @@ class KeyedVectors(Module):
             if not words:
                 continue
             if len(words) != 4 or not sections:
-                raise ValueError(f"line {number} of {analogies} is {line!r}, expected four words below a line with a colon")
+                raise ValueError(
+                    f"line {number} of {analogies} is {line!r}, expected four words below a line with a colon"
+                )
             if all(word in index for word in words):
                 sections[-1]["asked"].append(words)
             elif dummy4unknown:
@@ -359,8 +365,8 @@ class KeyedVectors(Module):
         Parameters
         ----------
         fname : path
-            A line with the numbers of words and of numbers of each; then for each a word, a space, and its numbers, in a
-            line or as float32.
+            A line with the numbers of words and of numbers of each; then for each a word, a space, and its numbers, in
+            a line or as float32.
         fvocab : path, optional
             A file with lines of a word and how often it was seen.
         binary : bool
@@ -437,7 +443,8 @@ class KeyedVectors(Module):
         """
         if binary and not write_header:
             raise ValueError("write_header is False, but binary files have one")
-        bad = next((key for key in self.index_to_key if not key or (set(key) & set(" \n")) and binary or "\n" in key), None)
+        forbidden = set(" \n") if binary else set("\n")
+        bad = next((key for key in self.index_to_key if not key or set(key) & forbidden), None)
         if bad is not None:
             raise ValueError(f"keys hold {bad!r}, which a file of word2vec cannot")
         with open(fname, "wb") as file:
@@ -486,7 +493,9 @@ def _header(fname, data, size, binary):
     try:
         count, dim = map(int, line.split())
     except ValueError:
-        raise ValueError(f"{fname} begins with {line!r}, expected the numbers of words and of numbers of each") from None
+        raise ValueError(
+            f"{fname} begins with {line!r}, expected the numbers of words and of numbers of each"
+        ) from None
     if count < 0 or dim < 1:
         raise ValueError(f"the header of {fname} claims {count} vectors of {dim} numbers")
     least = count * (2 + 4 * dim if binary else 1 + 2 * dim)

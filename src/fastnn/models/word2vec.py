@@ -11,6 +11,7 @@ c) Rows of the tables are padded to whole vectors of the processor; `wv.vectors`
 import os
 import threading
 from collections import Counter
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import chain
 
@@ -27,6 +28,7 @@ STALE = 2, 1024  # how often the commonest word is, and how many windows are, in
 SCAN = 200_000  # words that are counted at a time
 LETTERS = 6  # of a word and the space after it, about
 SEEN = ("corpus_count", "corpus_total_words")  # of the text, which a file keeps
+TOGETHER = 16  # windows whose softmax is taken at once
 PADDING = 16  # numbers that rows are a multiple of
 
 
@@ -55,7 +57,7 @@ class Word2Vec(Module):
     sg : {0, 1}
         1 for skip-gram, 0 for continuous bag of words.
     negative : int
-        Negative samples a window.
+        Negative samples a window; 0 for the softmax over all words instead, which is for small vocabularies.
     ns_exponent : float
         They are drawn in proportion to count ** ns_exponent.
     cbow_mean : {0, 1}
@@ -126,7 +128,7 @@ class Word2Vec(Module):
         self.window, self.min_count = as_count(window, "window"), as_count(min_count, "min_count", least=0)
         self.sample, self.ns_exponent = as_positive(sample, "sample", zero=True), float(ns_exponent)
         self.seed, self.workers = as_count(seed, "seed", least=0), as_count(workers, "workers")
-        self.negative, self.epochs = as_count(negative, "negative"), as_count(epochs, "epochs")
+        self.negative, self.epochs = as_count(negative, "negative", least=0), as_count(epochs, "epochs")
         self.sg, self.cbow_mean = int(bool(sg)), int(bool(cbow_mean))
         self.batch_words = as_count(batch_words, "batch_words")
         self.compute_loss, self.shrink_windows = bool(compute_loss), bool(shrink_windows)
@@ -163,15 +165,29 @@ class Word2Vec(Module):
 
     # ---- training -------------------------------------------------------------------------------------------
 
-    def train(self, sentences=None, corpus_file=None, *, epochs=None, start_alpha=None, end_alpha=None):
+    def train(
+        self,
+        sentences=None,
+        corpus_file=None,
+        *,
+        total_words=None,
+        epochs=None,
+        start_alpha=None,
+        end_alpha=None,
+        progress=None,
+    ):
         """Go through a text, by default as often and at the rates that the constructor was given.
 
         Parameters
         ----------
         sentences, corpus_file
             As for the constructor.
+        total_words : int, optional
+            How many words `sentences` have, by default as many as those that `build_vocab` saw.
         epochs : int, optional
         start_alpha, end_alpha : float, optional
+        progress : callable, optional
+            Called with the share of the work that has been given out, from 0 to 1.
 
         Returns
         -------
@@ -184,11 +200,13 @@ class Word2Vec(Module):
         rates = (self.alpha if start_alpha is None else start_alpha, self.min_alpha if end_alpha is None else end_alpha)
         self.running_training_loss = 0.0
         self._prepare()
-        text = _text(sentences, corpus_file)
+        text = _text(sentences, corpus_file, total_words or self.corpus_total_words)
         work = partial(self._train, text.encoder(self.wv))
         trained = raw = 0
         threads = 1 if self.deterministic else self.workers
-        for kept, words, loss in _in_threads(work, self._jobs(text, epochs, *rates), threads):
+        with _pool(self.workers) if self.deterministic else nullcontext():
+            results = _in_threads(work, self._jobs(text, epochs, *rates, progress), threads)
+        for kept, words, loss in results:
             trained, raw = trained + kept, raw + words
             self.running_training_loss += loss
         self.wv.fill_norms()
@@ -203,11 +221,16 @@ class Word2Vec(Module):
         kept = share if self._keep is None else share * self._keep
         self._block = max(1, min(int(STALE[0] * kept.sum() / kept.max()), STALE[1])) if self.deterministic else 1
 
-    def _jobs(self, text, epochs, start, end):
+    def _jobs(self, text, epochs, start, end, progress):
         """Yield (piece of the text, learning rate, seed)."""
         for epoch in range(epochs):
             for number, (piece, share) in enumerate(text.pieces(self.batch_words)):
-                yield piece, start + (end - start) * (epoch + share) / epochs, (self.seed, epoch, number)
+                done = (epoch + share) / epochs
+                yield piece, start + (end - start) * done, (self.seed, epoch, number)
+                if progress is not None:
+                    progress(done)
+        if progress is not None:
+            progress(1.0)
 
     def _train(self, encode, piece, rate, seed):
         """Train on a piece of text; return the words trained on, those gone through, and the loss."""
@@ -216,6 +239,8 @@ class Word2Vec(Module):
         centres, contexts, bounds = F.context_windows(
             ids, ends, self.window, rng, keep=self._keep, shrink=self.shrink_windows
         )
+        if not self.negative:
+            return len(centres), words, self._softmax_steps(centres, contexts, bounds, rate)
         targets = np.empty((len(centres), 1 + self.negative), np.int32)
         targets[:, 0] = centres
         targets[:, 1:] = F.alias_sample(*self._table, (len(centres), self.negative), rng)
@@ -225,6 +250,35 @@ class Word2Vec(Module):
         step = F.skipgram_step if self.sg else F.cbow_step
         loss = step(_whole(self.wv.vectors), _whole(self.syn1neg), contexts, bounds, targets, **options)
         return len(centres), words, loss or 0.0
+
+    def _softmax_steps(self, centres, contexts, bounds, rate):
+        """Train to tell the words in the middle from all others, some windows at a time; return the loss."""
+        vectors, output, loss = _whole(self.wv.vectors), _whole(self.syn1neg), 0.0
+        for start in range(0, len(centres), TOGETHER):
+            part = slice(start, start + TOGETHER)
+            around = contexts[bounds[start] : bounds[min(start + TOGETHER, len(centres))]]
+            lengths = np.diff(bounds[start : start + TOGETHER + 1])
+            targets, owner = centres[part], np.repeat(np.arange(len(lengths)), lengths)
+            if self.sg:
+                rows, targets = vectors[around], targets[owner]
+            else:
+                mode, offsets = (
+                    ("mean" if self.cbow_mean else "sum"),
+                    bounds[start : start + len(lengths)] - bounds[start],
+                )
+                some = lengths > 0
+                rows = F.embedding_bag(vectors, around, offsets, mode=mode)[some]
+                targets, owner = targets[some], (np.cumsum(some) - 1)[owner]
+            if not len(rows):
+                continue
+            missed, gradient = F.softmax_cross_entropy(rows @ output.T, targets, reduction="sum")
+            gain = -rate * (gradient @ output)
+            output -= rate * (gradient.T @ rows)
+            if not self.sg:
+                gain = (gain if self.cbow_mean else gain / lengths[some, None])[owner]
+            np.add.at(vectors, around, gain)
+            loss += missed
+        return loss
 
     def get_latest_training_loss(self):
         """Return the loss, summed over all that the last `train` trained on; 0 unless `compute_loss`."""
@@ -268,22 +322,35 @@ def _whole(table):
     return np.lib.stride_tricks.as_strided(table, (len(table), width))
 
 
-def _text(sentences, corpus_file):
-    """Return the text that is given."""
+@contextmanager
+def _pool(threads):
+    """Let the kernels use so many threads."""
+    from fastnn._kernels import cpu
+
+    before = cpu.get_num_threads()
+    cpu.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        cpu.set_num_threads(before)
+
+
+def _text(sentences, corpus_file, words=0):
+    """Return the text that is given, of so many words where that is known."""
     if (sentences is None) == (corpus_file is None):
         raise ValueError("expected a text, either sentences or corpus_file")
-    return _Lines(corpus_file) if sentences is None else _Sentences(sentences)
+    return _Lines(corpus_file) if sentences is None else _Sentences(sentences, words)
 
 
 class _Sentences:
     """A text as an iterable of lists of words."""
 
-    def __init__(self, sentences):
+    def __init__(self, sentences, words):
         if isinstance(sentences, str) or not hasattr(sentences, "__iter__"):
             raise TypeError(f"sentences is a {type(sentences).__name__}, expected an iterable of lists of words")
         if iter(sentences) is sentences:
             raise TypeError("sentences can be gone through only once, expected an iterable such as a list")
-        self.sentences, self.words = sentences, 0
+        self.sentences, self.words = sentences, words
 
     def count(self):
         """Return the counts of words, and how many sentences and words there are."""
@@ -292,12 +359,11 @@ class _Sentences:
             if isinstance(sentence, str):
                 raise TypeError(f"sentence {number - 1} is a str, expected a list of words")
             counts.update(sentence)
-        self.words = counts.total()
-        return counts, number, self.words
+        return counts, number, counts.total()
 
     def pieces(self, size):
         """Yield (lists of words, share of the text before them), of about so many words in all."""
-        total, seen, words, piece = self.words or self.count()[2], 0, 0, []
+        total, seen, words, piece = max(1, self.words), 0, 0, []
         for sentence in self.sentences:
             for first in range(0, len(sentence), size):
                 part = sentence[first : first + size]
@@ -343,8 +409,8 @@ class _Lines:
         with open(self.path, "rb") as file:
             total = max(1, os.fstat(file.fileno()).st_size)
             while chunk := file.read(size):
-                cut = max(chunk.rfind(b"\n"), 0 if len(rest) < size else chunk.rfind(b" ")) + 1
-                if cut == 0 and len(rest) < size:
+                cut = max(chunk.rfind(b"\n"), chunk.rfind(b" ") if len(rest) >= size else -1) + 1
+                if cut == 0:
                     rest += chunk
                     continue
                 yield rest + chunk[:cut], min(1, seen / total)
