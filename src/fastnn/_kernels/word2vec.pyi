@@ -2,6 +2,7 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
 _Floating = TypeVar("_Floating", np.float32, np.float64)
 
@@ -43,6 +44,7 @@ def cbow_step(
     mean: bool,
 ) -> float: ...
 
+@disjoint_base
 class WordIndex:
     def __init__(self, words: list[bytes]) -> None: ...
     def encode(self, data: bytes) -> tuple[NDArray[np.int32], NDArray[np.int64], int]: ...

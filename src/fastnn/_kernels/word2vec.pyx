@@ -5,8 +5,8 @@ from the tables as they are; then the windows update the tables one after the ot
 windows and the second by columns, so a result does not depend on the threads. In blocks of one window the two parts are
 the step of word2vec itself, and no thread is asked.
 """
+cimport cython
 import numpy as np
-
 from cython cimport floating
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
@@ -349,6 +349,7 @@ cdef inline bint is_space(uint8_t c) noexcept nogil:
     return c == 32 or 9 <= c <= 13
 
 
+@cython.auto_pickle(False)
 cdef class WordIndex:
     """The numbers of words: a hash table of their bytes."""
     cdef bytes text  # all words, one after the other
