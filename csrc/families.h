@@ -8,7 +8,6 @@ FNN_ACTIVATIONS(KERNELS)
 #include "recurrent.h"
 #include "embedding.h"
 #include "regularization.h"
-#include "vectors.h"
 #include "normalization.h"
 #include "convolution.h"
 #include "attention.h"

@@ -28,6 +28,8 @@ typedef FNN_VECTOR_OF(F(integer)) F(integers);
 enum { F(lanes) = FNN_VECTOR / sizeof(REAL), F(panel_width) = 2 * F(lanes) };
 enum { F(panel_depth) = 32768 / (F(panel_width) * sizeof(REAL)) }; /* rows of a panel that fill 32 KB */
 
+#include "vectors.h"
+
 /* Columns that a tile of so many rows takes: low ones are wider, since a sum is ready for its next term only after four
    cycles. */
 FNN_INLINE ptrdiff_t F(tile_width)(ptrdiff_t rows) { return (rows == 1 ? 4 : rows <= 3 ? 2 : 1) * F(panel_width); }
@@ -105,10 +107,13 @@ static void F(product)(void *out_, const void *init_, const void *a_, const void
                 continue;
             }
             const ptrdiff_t row = vectors * F(lanes);
-            memset(pad, 0, (size_t)(rows * row) * sizeof(REAL));
-            for (int r = 0; r < rows; r++) memcpy(pad + r * row, from + r * init_row, (size_t)columns * sizeof(REAL));
+            for (int r = 0; r < rows; r++)
+                for (ptrdiff_t v = 0; v < row; v += F(lanes))
+                    *(F(vector) *)(pad + r * row + v) = F(take)(from + r * init_row + v, columns - v, 0);
             F(any_tile)(rows, vectors, pad, pad, left, panel, row, row, a_row, step, depth);
-            for (int r = 0; r < rows; r++) memcpy(to + r * out_row, pad + r * row, (size_t)columns * sizeof(REAL));
+            for (int r = 0; r < rows; r++)
+                for (ptrdiff_t v = 0; v < row; v += F(lanes))
+                    F(give)(to + r * out_row + v, *(const F(vector) *)(pad + r * row + v), columns - v);
         }
     }
 }
@@ -192,10 +197,11 @@ static void F(matmul)(void *out, const void *init, const void *a, const void *b,
 {
     REAL panel[F(panel_depth) * F(panel_width)] __attribute__((aligned(64)));
     ptrdiff_t j = 0;
-    if (m == 1 && column == 1) /* whole vectors of one row need no packing */
-        for (ptrdiff_t whole = n / F(lanes) * F(lanes); j < whole;) {
-            const int vectors = whole - j < 8 * F(lanes) ? (int)((whole - j) / F(lanes)) : 8;
-            F(any_tile)(1, vectors, (REAL *)out + j, (const REAL *)init + j, a, (const REAL *)b + j, 0, 0, 0, row, depth);
+    if (m <= FNN_TILE_ROWS && column == 1) /* what is read once needs no packing, but for a part of a vector */
+        for (const ptrdiff_t whole = n / F(lanes) * F(lanes), width = F(tile_width)(m); j < whole;) {
+            const int vectors = (int)((whole - j < width ? whole - j : width) / F(lanes));
+            F(any_tile)((int)m, vectors, (REAL *)out + j, (const REAL *)init + j, a, (const REAL *)b + j, out_row, init_row,
+                        a_row, row, depth);
             j += vectors * F(lanes);
         }
     for (; j < n; j += F(panel_width)) {
@@ -248,33 +254,89 @@ FNN_INLINE F(vector) F(few)(const REAL *p, ptrdiff_t n, int readable)
     return (F(vector))(*(const F(integers) *)p & (lane < (F(integer))n));
 }
 
-/* `columns` results of matvec: the dot products of a with as many rows of w. */
-FNN_INLINE void F(dots)(const int columns, REAL *out, const REAL *w, const REAL *a, ptrdiff_t depth, ptrdiff_t w_row,
-                        int readable)
+/* The last `n` numbers before `end`, in the last lanes; the others are 0, though their numbers are read. */
+FNN_INLINE F(vector) F(last)(const REAL *end, ptrdiff_t n)
 {
-    const ptrdiff_t whole = depth / F(lanes) * F(lanes);
-    F(vector) sum[8];
+    F(integers) lane;
+#pragma GCC unroll 16
+    for (int i = 0; i < F(lanes); i++) lane[i] = i;
+    return (F(vector))(*(const F(integers) *)(end - F(lanes)) & (lane >= (F(integer))(F(lanes) - n)));
+}
+
+/* The dot products of `rows` rows of a with `columns` rows of w, added to as many rows of out. */
+FNN_INLINE void F(dots)(const int rows, const int columns, REAL *out, const REAL *w, const REAL *a, ptrdiff_t depth,
+                        ptrdiff_t out_row, ptrdiff_t w_row, ptrdiff_t a_row)
+{
+    const ptrdiff_t whole = depth / F(lanes) * F(lanes), left = depth - whole;
+    F(vector) sum[FNN_TILE_ROWS / 3][8], right[8];
 #pragma GCC unroll 8
-    for (int j = 0; j < columns; j++) sum[j] = (F(vector)){0};
-    for (ptrdiff_t k = 0; k < whole; k += F(lanes))
+    for (int r = 0; r < rows; r++)
 #pragma GCC unroll 8
-        for (int j = 0; j < columns; j++) sum[j] += *(const F(vector) *)(a + k) * *(const F(vector) *)(w + j * w_row + k);
-    if (whole < depth) {
-        const F(vector) rest = F(few)(a + whole, depth - whole, 0);
-#pragma GCC unroll 8
-        for (int j = 0; j < columns; j++) sum[j] += rest * F(few)(w + j * w_row + whole, depth - whole, readable);
+        for (int j = 0; j < columns; j++) sum[r][j] = (F(vector)){0};
+#define ADD(LOAD, offset)                                                                        \
+    _Pragma("GCC unroll 8") for (int j = 0; j < columns; j++) right[j] = LOAD(w + j * w_row + offset); \
+    _Pragma("GCC unroll 8") for (int r = 0; r < rows; r++)                                       \
+    {                                                                                            \
+        const F(vector) from = LOAD(a + r * a_row + offset);                                     \
+        _Pragma("GCC unroll 8") for (int j = 0; j < columns; j++) sum[r][j] += from * right[j];  \
     }
+#define WHOLE(p) *(const F(vector) *)(p)
+#define LAST(p) F(last)(p, left)
+#define ALL(p) F(take)(p, left, 0)
+    for (ptrdiff_t k = 0; k < whole; k += F(lanes)) {
+        ADD(WHOLE, k)
+    }
+    if (left && whole) {
+        ADD(LAST, depth)
+    } else if (left) {
+        ADD(ALL, 0)
+    }
+#undef ALL
+#undef LAST
+#undef WHOLE
+#undef ADD
 #pragma GCC unroll 8
-    for (int j = 0; j < columns; j++) out[j] += F(lane_sum)(sum[j]);
+    for (int r = 0; r < rows; r++)
+#pragma GCC unroll 8
+        for (int j = 0; j < columns; j++) out[r * out_row + j] += F(lane_sum)(sum[r][j]);
+}
+
+static void F(any_dots)(int rows, int columns, REAL *out, const REAL *w, const REAL *a, ptrdiff_t depth,
+                        ptrdiff_t out_row, ptrdiff_t w_row, ptrdiff_t a_row)
+{
+    switch (columns) {
+#define DOTS(columns)                                                                           \
+    case columns:                                                                               \
+        if (rows == 1)                                                                          \
+            F(dots)(1, columns, out, w, a, depth, out_row, w_row, a_row);                       \
+        else                                                                                    \
+            F(dots)(FNN_TILE_ROWS / 3, columns, out, w, a, depth, out_row, w_row, a_row);       \
+        break;
+        DOTS(1) DOTS(2) DOTS(3) DOTS(4) DOTS(5) DOTS(6) DOTS(7)
+#undef DOTS
+    }
 }
 
 /* out (n) += w (n, depth) @ a: one row against weights as they lie. */
 static void F(matvec)(void *out_, const void *w_, const void *a, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t w_row)
 {
     REAL *out = out_;
-    const REAL *w = w_, *const end = w + (n - 1) * w_row + depth;
+    const REAL *w = w_;
     ptrdiff_t j = 0;
-    for (; j + 8 <= n; j += 8, w += 8 * w_row)
-        F(dots)(8, out + j, w, a, depth, w_row, end - (w + 7 * w_row + depth / F(lanes) * F(lanes)) >= F(lanes));
-    for (; j < n; j++, w += w_row) F(dots)(1, out + j, w, a, depth, w_row, 0);
+    for (; j + 8 <= n; j += 8, w += 8 * w_row) F(dots)(1, 8, out + j, w, a, depth, 0, w_row, 0);
+    F(any_dots)(1, (int)(n - j), out + j, w, a, depth, 0, w_row, 0);
+}
+
+/* out (m, n) += a (m, depth) @ w (n, depth) turned over, for an n below 8, whose results fill no vector: the rows are
+   summed along. Four at a time use the registers well, so that 500 x 300 by 5 takes a third of the time of tiles. */
+static void F(matvecs)(void *out_, const void *w, const void *a_, ptrdiff_t m, ptrdiff_t n, ptrdiff_t depth,
+                       ptrdiff_t out_row, ptrdiff_t w_row, ptrdiff_t a_row)
+{
+    REAL *const out = out_;
+    const REAL *const a = a_;
+    const int several = FNN_TILE_ROWS / 3;
+    ptrdiff_t i = 0;
+    for (; i + several <= m; i += several)
+        F(any_dots)(several, (int)n, out + i * out_row, w, a + i * a_row, depth, out_row, w_row, a_row);
+    for (; i < m; i++) F(any_dots)(1, (int)n, out + i * out_row, w, a + i * a_row, depth, out_row, w_row, a_row);
 }

@@ -121,6 +121,7 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .product = product_##sfx,                               \
         .matmul = matmul_##sfx,                                 \
         .matvec = matvec_##sfx,                                 \
+        .matvecs = matvecs_##sfx,                               \
         .cells = {FNN_CELLS(CELLS_##sfx)},                      \
         .mask_scale = mask_scale_##sfx,                         \
         .accumulate = accumulate_##sfx,                         \

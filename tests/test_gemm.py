@@ -82,7 +82,22 @@ def test_errors():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize(("m", "depth", "n"), [(1, 1, 1), (3, 5, 2), (32, 64, 32), (33, 17, 45), (600, 3, 65)])
+@pytest.mark.parametrize(
+    ("m", "depth", "n"),
+    [
+        (1, 1, 1),
+        (3, 5, 2),
+        (32, 64, 32),
+        (33, 17, 45),
+        (600, 3, 65),
+        (1, 300, 70),
+        (1, 3, 9),
+        (1030, 300, 5),
+        (7, 41, 7),
+        (5, 40, 1),
+        (200, 64, 2),
+    ],
+)
 def test_a_layer_forward_and_backward(isa, m, depth, n, dtype):
     rng = np.random.default_rng(0)
     x, weight, bias, dy = (rng.standard_normal(s).astype(dtype) for s in ((m, depth), (n, depth), n, (m, n)))

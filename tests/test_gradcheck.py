@@ -193,6 +193,8 @@ LAYERS = {
     "embedding_bag": (nn.EmbeddingBag(7, 3, padding_idx=1, rng=0), [IDS], {}),
     "dropout": (nn.Dropout(0.4, rng=0), [X], {}),
     "dropout-inference": (nn.Dropout(0.4, rng=0), [X], {"training": False}),
+    "softmax": (nn.Softmax(1), [X], {}),
+    "exp": (nn.Exp(), [X], {}),
     "rnn": (nn.RNN(5, 2, rng=0), [X], {}),
     "rnn-relu": (nn.RNN(5, 2, nonlinearity="relu", bias=False, rng=3), [X], {}),
     "rnn-deep": (nn.RNN(5, 2, **RNN), [X, STATE], {}),

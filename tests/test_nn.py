@@ -101,8 +101,6 @@ def test_activation(rng):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_outputs(dtype, rng):
     x, dy = rng.standard_normal((2, 4, 3)).astype(dtype)
-    assert fastnn.gradcheck(nn.Softmax(0), x).error < 1e-6
-    assert fastnn.gradcheck(nn.Exp(), x).error < 1e-6
     for layer, want in (
         (nn.Softmax(), fastnn.softmax(x)),
         (nn.Softmax(0), fastnn.softmax(x, 0)),

@@ -103,7 +103,7 @@ def from_sklearn(fitted):
 
 def _squares(parameters):
     """Return the sum of the squares of all numbers."""
-    return sum(float(np.vdot(parameter.value, parameter.value)) for parameter in parameters)
+    return F.clip_by_global_norm([parameter.value for parameter in parameters], math.inf) ** 2  # nothing is clipped
 
 
 def _half_squared_error(prediction, target, *, reduction):
@@ -676,9 +676,11 @@ class MLPClassifier(ClassifierMixin, _Perceptron):
 
     def _labels(self, output):
         if self.out_activation_ == "softmax":
-            return self._label_binarizer.inverse_transform(output)  # the largest logit
+            return self.classes_.take(output.argmax(axis=1))
         probability = F.sigmoid(output)
-        return self._label_binarizer.inverse_transform(probability.ravel() if self.n_outputs_ == 1 else probability)
+        if self._label_binarizer.y_type_ == "binary":
+            return self.classes_.take((probability.ravel() > 0.5) & (len(self.classes_) > 1))
+        return self._label_binarizer.inverse_transform(probability)
 
     def _score(self, target, output, weight):
         if self.out_activation_ == "softmax":
@@ -693,7 +695,7 @@ class MLPClassifier(ClassifierMixin, _Perceptron):
         """Return the probability of each class as in `classes_`, or of each label: (n_samples, n_classes)."""
         output = self._valid_output(X)
         if self.out_activation_ == "softmax":
-            return F.softmax(output)
+            return F.softmax(output, out=output)
         probability = F.sigmoid(output)
         return probability if self.n_outputs_ > 1 else np.hstack([1 - probability, probability])
 
@@ -701,7 +703,7 @@ class MLPClassifier(ClassifierMixin, _Perceptron):
         """Return the logarithm of `predict_proba(X)`, taken of the logits, so that small ones are finite."""
         output = self._valid_output(X)
         if self.out_activation_ == "softmax":
-            return F.log_softmax(output)
+            return F.log_softmax(output, out=output)
         log_probability = F.log_sigmoid(output)
         return log_probability if self.n_outputs_ > 1 else np.hstack([F.log_sigmoid(-output), log_probability])
 

@@ -6,6 +6,7 @@ for small layers, memoryviews cost as much as the products.
 """
 from cython cimport floating
 from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy
 cimport numpy as cnp
 
 from fastnn._kernels.cpu cimport active, parallel
@@ -18,6 +19,9 @@ cdef enum:
     COLUMNS = 32
     DEPTH = 512  # of a factor that is packed, or turned over, at a time
     PARALLEL = 1 << 23  # multiply-adds; from there on waking a thread pays
+    QUIET = 1 << 14  # multiply-adds up to which keeping the interpreter's lock costs nobody anything
+    NARROW = 7  # columns of a result up to which dot products are quicker than tiles, whose vectors they do not fill
+    LONG = 32  # numbers from which on a dot product is worth the sum of its lanes
 
 
 cdef void multiply_part(factors *f, Py_ssize_t i, Py_ssize_t rows, Py_ssize_t j, Py_ssize_t columns) noexcept nogil:
@@ -126,6 +130,19 @@ def matmul(floating[:, ::1] out, const floating[:, :] a, const floating[:, :] b,
         free(space)
 
 
+cdef void dot_block(void *context, Py_ssize_t block) noexcept nogil:
+    """Write some rows of init + a @ b as dot products, where the columns of b lie densely, and init is one row."""
+    cdef factors *f = <factors *>context
+    cdef Py_ssize_t i, first = block * ROWS, rows = min(ROWS, f.m - first)
+    cdef char *out = f.out + first * f.n * f.unit
+    for i in range(rows):
+        memcpy(out + i * f.n * f.unit, f.init, f.n * f.unit)
+    if f.m == 1:
+        f.table.matvec(out, f.b, f.a, f.n, f.depth, f.column)
+    else:
+        f.table.matvecs(out, f.b, f.a + first * f.a_row * f.unit, rows, f.n, f.depth, f.n, f.column, f.a_row)
+
+
 cdef bint plain(cnp.ndarray x, int ndim, int kind) noexcept:
     """Whether x is a dense array of this type, float32 or float64, in C order and ready to use."""
     cdef int wanted = cnp.NPY_ARRAY_C_CONTIGUOUS | cnp.NPY_ARRAY_ALIGNED
@@ -141,6 +158,7 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     cdef factors f
     cdef cnp.npy_intp[2] shape
     cdef int kind = cnp.PyArray_TYPE(x)
+    cdef Py_ssize_t i
     if not plain(x, 2, kind) or not plain(weight, 2, kind) or not plain(bias, 1, kind):
         return None
     f.m, f.depth, f.n = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), cnp.PyArray_DIM(weight, 0)
@@ -153,8 +171,17 @@ def affine(cnp.ndarray x, cnp.ndarray weight, cnp.ndarray bias):
     f.out, f.init = cnp.PyArray_BYTES(y), cnp.PyArray_BYTES(bias)
     f.a, f.b = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(weight)
     f.init_row, f.a_row, f.row, f.column = 0, f.depth, 1, f.depth
+    if f.m == 1 and f.n * f.depth <= QUIET:
+        dot_block(&f, 0)
+        return y
     with nogil:
-        multiply(&f)
+        if f.m > 1 and (f.n > NARROW or f.depth < LONG):
+            multiply(&f)
+        elif f.m * f.n * f.depth < PARALLEL:
+            for i in range((f.m + ROWS - 1) // ROWS):
+                dot_block(&f, i)
+        else:
+            parallel(dot_block, &f, (f.m + ROWS - 1) // ROWS)
     return y
 
 

@@ -36,6 +36,7 @@ class Sequential(Module):
                 raise TypeError(f"layer {i} is {layer!r}, expected a Module")
         self.layers = layers
         self.takes_lengths = any(layer.takes_lengths for layer in layers)
+        self._plain = not any(layer.takes_lengths or layer.returns_state for layer in layers)
 
     def _members(self):
         return ((str(i), layer) for i, layer in enumerate(self.layers))
@@ -63,6 +64,10 @@ class Sequential(Module):
         return {"lengths": lengths}
 
     def __call__(self, x, *, lengths=None):
+        if self._plain and lengths is None:
+            for layer in self.layers:
+                x = layer(x)
+            return x
         given = self._keywords(lengths)
         for layer in self.layers:
             x = layer(x, **given) if layer.takes_lengths else layer(x)

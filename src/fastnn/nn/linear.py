@@ -62,12 +62,13 @@ class Linear(Module):
         weight, bias = self.weight.value, self.bias
         if type(x) is not np.ndarray or x.dtype != weight.dtype:
             x = real_array(x, weight.dtype)
-        shape = x.shape
+        shape, bias = x.shape, None if bias is None else bias.value
+        if len(shape) == 2 and shape[1] == self.in_features:
+            return F.affine(x, weight, bias), x
         if shape[-1:] != (self.in_features,):
             raise complaint(self, f"x has shape {shape}, expected (..., {self.in_features})")
-        rows = x if len(shape) == 2 else x.reshape(-1, self.in_features)
-        y = F.affine(rows, weight, None if bias is None else bias.value)
-        return (y if len(shape) == 2 else y.reshape(*shape[:-1], self.out_features)), rows
+        rows = x.reshape(-1, self.in_features)
+        return F.affine(rows, weight, bias).reshape(*shape[:-1], self.out_features), rows
 
     def __call__(self, x):
         return self._forward(x)[0]

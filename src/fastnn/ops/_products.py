@@ -6,7 +6,6 @@ from fastnn.reference import _products as twin
 __all__ = ["affine", "affine_backward"]
 
 LARGE = 1 << 29  # multiply-adds from which on BLAS is as quick as our own product, which adds the bias on the way
-SMALL = 1 << 17  # multiply-adds up to which three products in one call are quicker than BLAS in three
 
 
 def affine(x, weight, bias):
@@ -20,6 +19,6 @@ def affine(x, weight, bias):
 def affine_backward(dy, x, weight, need_dx=True):
     """Return dy @ weight, dy.T @ x and dy.sum(0): the gradients of x, or None if not needed, of weight and bias."""
     gradients = None
-    if x.size * len(weight) < SMALL:
+    if x.size * len(weight) < LARGE:
         gradients = gemm.affine_backward(dy, x, weight, need_dx)
     return twin.affine_backward(dy, x, weight, need_dx) if gradients is None else gradients
