@@ -1,5 +1,6 @@
-"""Models that learn from text, and searches for what they would say."""
+"""Models that learn from text and other sequences, and searches for what they would say."""
 
+from fastnn.models.classifiers import RecurrentClassifier, TextCNN
 from fastnn.models.decoding import Hypothesis, beam_search, greedy_decode
 from fastnn.models.keyedvectors import KeyedVectors
 from fastnn.models.language import CharLM, LanguageModel, perplexity, unigram_perplexity
@@ -13,7 +14,9 @@ __all__ = [
     "KeyedVectors",
     "LanguageModel",
     "NGramLM",
+    "RecurrentClassifier",
     "Seq2Seq",
+    "TextCNN",
     "Word2Vec",
     "beam_search",
     "greedy_decode",
