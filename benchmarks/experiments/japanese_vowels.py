@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fastnn import optim, schedules
+from fastnn.data import batches
 from fastnn.models import RecurrentClassifier
 from fastnn.training import Trainer
 
@@ -37,6 +38,21 @@ def read(path):
     return x, lengths, np.array(labels)
 
 
+class Noisy:
+    """Batches of arrays whose features differ a little each time, so that none is learnt by heart."""
+
+    def __init__(self, arrays, noise, seed):
+        self.rng = np.random.default_rng(seed)
+        self.batches, self.noise = batches(*arrays, size=16, rng=self.rng), noise
+
+    def __len__(self):
+        return len(self.batches)
+
+    def __iter__(self):
+        for x, *others in self.batches:
+            yield (x + self.noise * self.rng.standard_normal(x.shape, np.float32), *others)
+
+
 def accuracy(train, test, seed, options):
     known = np.arange(train[0].shape[1]) < train[1][:, None]
     mean, std = train[0][known].mean(axis=0), train[0][known].std(axis=0)
@@ -54,7 +70,7 @@ def accuracy(train, test, seed, options):
         clip_norm=1.0,
         rng=seed,
     )
-    trainer.fit(train, epochs=options.epochs, batch_size=16)
+    trainer.fit(Noisy(train, options.noise, seed), epochs=options.epochs)
     return trainer.evaluate(test)["accuracy"]
 
 
@@ -65,9 +81,10 @@ def main():
     parser.add_argument("--hidden-size", type=int, default=100)
     parser.add_argument("--pool", default="mean")
     parser.add_argument("--dropout", type=float, default=0.5)
-    parser.add_argument("--lr", type=float, default=5e-3)
+    parser.add_argument("--noise", type=float, default=1.0, help="added to features, whose deviation is 1")
+    parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--weight-decay", type=float, default=0.01)
-    parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--epochs", type=int, default=80)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--validate", action="store_true", help="leave the test files alone")
     options = parser.parse_args()
