@@ -84,9 +84,9 @@ class TextCNN(_Classifier):
     >>> x = rng.integers(0, 10, (200, 12))
     >>> label = ((x[:, :-1] == 3) & (x[:, 1:] == 4)).any(axis=1).astype(int)  # is there a 3 before a 4?
     >>> x[:100, 5:7], label[:100] = [3, 4], 1
-    >>> model = TextCNN(nn.Embedding(10, 8, rng=rng), 2, kernel_sizes=[2], channels=8, rng=rng)
+    >>> model = TextCNN(nn.Embedding(10, 8, rng=rng), 2, kernel_sizes=[2], channels=16, rng=rng)
     >>> trainer = Trainer(model, "softmax_cross_entropy", optim.Adam(model.parameters(), lr=0.01), rng=0)
-    >>> history = trainer.fit((x, np.full(200, 12), label), epochs=20)
+    >>> history = trainer.fit((x, np.full(200, 12), label), epochs=30)
     >>> bool((model(x).argmax(axis=1) == label).mean() > 0.95)
     True
     """
