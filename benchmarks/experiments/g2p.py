@@ -1,6 +1,6 @@
 """How words are pronounced: an encoder-decoder with attention on CMUdict, letters in, phones out.
 
-    python benchmarks/experiments/g2p.py train g2p.safetensors            # about 100 minutes on two cores
+    python benchmarks/experiments/g2p.py train g2p.safetensors            # an hour or two on two cores
     python benchmarks/experiments/g2p.py train g2p.safetensors --resume   # goes on after an interruption
     python benchmarks/experiments/g2p.py score g2p.safetensors --split test
     python benchmarks/experiments/g2p.py say g2p.safetensors seq2seq
@@ -183,7 +183,7 @@ def main():
     command.add_argument("--decay", type=float, default=0.0, help="of weights, decoupled")
     command.add_argument("--rate", type=float, default=2e-3, help="of learning, at its highest")
     command.add_argument("--batch", type=int, default=128, help="pairs in a batch")
-    command.add_argument("--epochs", type=int, default=16, help="passes over the pairs")
+    command.add_argument("--epochs", type=int, default=20, help="passes over the pairs")
     command.add_argument("--seed", type=int, default=0)
     command = commands.add_parser("score", help="score a model", formatter_class=shown)
     command.set_defaults(run=score)

@@ -10,10 +10,9 @@ from fastnn import nn
 from fastnn._backend import functions as F
 from fastnn._checks import check_choice, check_lengths
 from fastnn.models.decoding import beam_search
+from fastnn.models.language import CELLS
 
 __all__ = ["Seq2Seq"]
-
-CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 quiet = np.errstate(all="ignore")
 
