@@ -27,6 +27,13 @@ def lint(session):
 
 
 @nox.session
+def docs(session):
+    """Build the site into docs/_build."""
+    session.install(".[plot,sklearn]", *nox.project.dependency_groups(PROJECT, "docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-b", "html", "docs", "docs/_build")
+
+
+@nox.session
 def conformance(session):
     """Compare with PyTorch itself, on more cases than those whose answers are stored."""
     session.install(".[test,conformance]")

@@ -217,7 +217,7 @@ def _document(name):
     inputs = ["x : array_like"]
     if name == base:
         formula, result = row.formula, row.results[0]
-        notes = f"The error is at most {row.error}."
+        notes = "The result is exact." if row.error == "exact" else f"The error is at most {row.error}."
     elif name.endswith("_derivative"):
         formula, result = row.slope, row.results[1]
         notes = f"The slope of `{base}`. The error is at most 4 ULP, or 4 units in the last place of 1/2."

@@ -1,0 +1,81 @@
+"""The pages of the documentation keep their promises: their examples run, and what they name exists."""
+
+import doctest
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fastnn
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+READMES = "README.md", "README.zh.md"
+PAGES = sorted(page for page in DOCS.rglob("*.md") if "```pycon" in page.read_text(encoding="utf-8"))
+
+_spec = importlib.util.spec_from_file_location("render", DOCS / "seeds" / "render.py")
+render = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(render)
+ITEMS = {item["en"]: item for section in render.sections() for item in section["item"]}
+
+
+@pytest.fixture(autouse=True)
+def _plots():
+    pytest.importorskip("matplotlib").use("agg")
+    yield
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def run(text, name, **names):
+    """Run examples in one namespace, and return how many there were and how many failed."""
+    test = doctest.DocTestParser().get_doctest(text, names, name, None, 0)
+    result = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE).run(test)
+    return result.attempted, result.failed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_examples_of_pages(page):
+    blocks = re.findall(r"```pycon\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    attempted, failed = run("\n".join(blocks), page.name)
+    assert attempted
+    assert not failed
+
+
+@pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
+def test_examples_of_the_seed_notes(item):
+    attempted, failed = run(item["example"], item["en"], np=np, fastnn=fastnn)
+    assert attempted
+    assert not failed
+
+
+@pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
+def test_names_of_the_seed_notes(item):
+    """Every name resolves, every script is there, and every text has its translation."""
+    for name in item["api"]:
+        value, *parts = fastnn, *name.split(".")[1:]
+        for place, part in enumerate(parts):
+            if place == 0 and importlib.util.find_spec(f"fastnn.{part}"):
+                value = importlib.import_module(f"fastnn.{part}")
+            else:
+                value = getattr(value, part)
+        assert value.__doc__
+    assert "script" not in item or (ROOT / item["script"]).is_file()
+    assert ("erratum_en" in item) == ("erratum_zh" in item)
+
+
+@pytest.mark.parametrize(
+    "page", [*(ROOT / name for name in READMES), *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem
+)
+def test_links_between_pages(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_chinese_readme_has_the_same_code():
+    blocks = [re.findall(r"```.*?```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL) for name in READMES]
+    assert blocks[0] == blocks[1]
+    assert len(blocks[0]) == 5
