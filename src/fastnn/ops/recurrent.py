@@ -87,7 +87,6 @@ def _checked(cache, maker):
     return cache[1:]
 
 
-@quiet
 def _room(new, a, parts, **dfinal):
     """Return what a walk back writes, by argument, and room for the gradients of so many parts of bias.
 
@@ -97,16 +96,23 @@ def _room(new, a, parts, **dfinal):
     shape, kind = a[states[0]].shape, a["x"].dtype
     gradients = {"x": np.empty(a["x"].shape, kind)}
     for state, (name, d) in zip(states, dfinal.items(), strict=False):
-        gradients[state] = np.zeros(shape, kind) if d is None else as_gradient(d, shape, kind, name).copy()
+        ready = type(d) is np.ndarray and d.dtype == kind and d.shape == shape
+        gradients[state] = d.copy() if ready else _final(d, shape, kind, name)
     for name in ("w_ih", "w_hh"):
         gradients[name] = new(a[name].shape, kind)
     return gradients, new(parts * shape[1], kind)
 
 
+@quiet
+def _final(d, shape, kind, name):
+    return np.zeros(shape, kind) if d is None else as_gradient(d, shape, kind, name).copy()
+
+
 def _named(gradients, b_ih, b_hh, a, dtype):
     """Return the gradients of the arguments that were given, in their order."""
-    gradients |= {"b_ih": b_ih, "b_hh": b_hh}
-    return {name: _as(gradients[name], dtype) for name, x in a.items() if x is not None}
+    gradients["b_ih"], gradients["b_hh"] = b_ih, b_hh
+    gradients = {name: gradients[name] for name, x in a.items() if x is not None}
+    return gradients if b_ih.dtype == dtype else {name: _cast(x, dtype) for name, x in gradients.items()}
 
 
 # --- a step, whatever the cell ---------------------------------------------------------------------------------------
