@@ -22,7 +22,7 @@ from fastnn._kernels import cpu
 TOLD = ("FASTNN_ISA", "FASTNN_NUM_THREADS", "NPY_DISABLE_CPU_FEATURES", "OPENBLAS_CORETYPE", "ATEN_CPU_CAPABILITY")
 TOLD += ("MKL_ENABLE_INSTRUCTIONS", "DNNL_MAX_CPU_ISA")  # what may limit the two sides
 TOLERANCE = {"float32": 1e-5, "float64": 1e-12}
-LOOSE = {"loose": 10, "scipy": 10, "torch": 10, "onnxruntime": 10}
+LOOSE = {"loose": 10, "scipy": 10, "torch": 10, "onnxruntime": 10, "scikit-learn": 10}
 
 
 def agree(got, want, tolerance, name):
@@ -37,7 +37,7 @@ def agree(got, want, tolerance, name):
 
 
 def pytest_addoption(parser):
-    parser.addoption("--peers", action="store_true", help="time SciPy, PyTorch and ONNX Runtime too")
+    parser.addoption("--peers", action="store_true", help="time SciPy, PyTorch, ONNX Runtime and scikit-learn too")
 
 
 def pytest_collection_modifyitems(config, items):
@@ -50,27 +50,35 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture
 def race(benchmark, request):
-    """Return a function that times a row; further columns are statements with what they need besides the row's."""
+    """Return a function that times a row; further columns are statements with what they need besides the row's.
+
+    A row of more than one function comes with `forms` of its own: lists of statements with their variables by column.
+    """
+
+    def peers_of(row):
+        if not request.config.getoption("peers"):
+            return {}
+        import peers
+
+        return {label: [form] for label, form in peers.forms(row).items()}
 
     @np.errstate(all="ignore")  # tuned forms may overflow on the way to a right result
-    def run(row, **columns):
-        forms = {
+    def run(row, forms=None, **columns):
+        forms = forms or {
             "fastnn": [row.form(fastnn)],
             **{label: [(statement, row.variables() | extra)] for label, (statement, extra) in columns.items()},
             "reference": [row.form(reference)],
             "tuned": bench.tuned_forms(row),
             "loose": bench.tuned_forms(row, "_loose"),
+            **peers_of(row),
         }
-        if request.config.getoption("peers"):
-            import peers
-
-            forms |= {label: [form] for label, form in peers.forms(row).items()}
         forms = {(label, i): form for label, several in forms.items() for i, form in enumerate(several)}
         for statement, variables in forms.values():
             exec(statement, variables)
+        model = forms.get(("reference", 0), forms["fastnn", 0])[1]
         for (label, _), (_, variables) in forms.items():
             for name in set(row.results.split(", ")) & variables.keys():  # peers keep gradients to themselves
-                want = forms["reference", 0][1][name]
+                want = model[name]
                 tolerance = LOOSE.get(label, 1) * TOLERANCE[row.dtype]
                 agree(variables[name], want, tolerance, f"{label} {name}")
 
@@ -82,7 +90,7 @@ def race(benchmark, request):
             return
         limit, factor = bench.limit(row)
         if row.large:
-            del forms["reference", 0]
+            forms.pop(("reference", 0), None)
         best = bench.race(forms | {("limit", 0): limit}, *((0, 3) if row.large else ()))
         times = {}
         for (label, _), seconds in best.items():
@@ -107,4 +115,4 @@ def pytest_benchmark_update_machine_info(config, machine_info):
     told = [f"{key}={shlex.quote(os.environ[key])}" for key in TOLD if key in os.environ]
     peers = ["--peers"] if config.getoption("peers") else []
     machine_info["command"] = " ".join([*told, "pytest benchmarks", *peers, "--benchmark-json=FILE"])
-    machine_info["peers"] = {name: version(name) for name in ("scipy", "torch", "onnxruntime") if peers}
+    machine_info["peers"] = {name: version(name) for name in ("scipy", "torch", "onnxruntime", "scikit-learn") if peers}

@@ -26,8 +26,9 @@ on a machine that others use they still move by some per cent. Columns:
 - **tuned**: NumPy as well as it can be written: `out=` everywhere, scratch made beforehand, dtype kept, the fastest of
   the forms in `benchmarks/tuned_numpy.py`. Ratios and claims use this column.
 - **loose**: a quicker NumPy form that loses small results; shown, not counted.
-- **scipy**, **torch**, **onnxruntime**: these libraries, on as many threads, by the quickest form that they offer for
-  the row (`benchmarks/peers.py`), if `--peers` was given. ONNX Runtime cannot be held to AVX2 and is left out there.
+- **scipy**, **torch**, **onnxruntime**, **scikit-learn**: these libraries, on as many threads, by the quickest form
+  that they offer for the row (`benchmarks/peers.py`), if `--peers` was given. ONNX Runtime cannot be held to AVX2 and
+  is left out there.
 - **readable**: `fastnn.reference`, NumPy that a student can read, its checks of arguments included.
 - **ratio**: tuned over fastnn. Above 1 fastnn is faster.
 - **limit**: what moving the memory alone takes (`np.copyto` or `np.add` at this size; for products, the multiply-adds
@@ -38,7 +39,7 @@ How time grows with size, and what memory a step of training takes, stands in [g
 """
 
 ROOT = Path(__file__).parents[1]
-PEERS = ("scipy", "torch", "onnxruntime")
+PEERS = ("scipy", "torch", "onnxruntime", "scikit-learn")
 COLUMNS = ("fastnn", "memoryview", "tuned", "loose", *PEERS, "reference")
 
 

@@ -19,7 +19,7 @@ try:
     from sklearn.metrics import accuracy_score, r2_score
     from sklearn.model_selection import train_test_split
     from sklearn.preprocessing import LabelBinarizer
-    from sklearn.utils import check_array, check_random_state, column_or_1d, gen_batches, shuffle
+    from sklearn.utils import check_array, check_random_state, column_or_1d, gen_batches
     from sklearn.utils.metaestimators import available_if
     from sklearn.utils.multiclass import type_of_target, unique_labels
     from sklearn.utils.validation import check_is_fitted, validate_data
@@ -249,6 +249,7 @@ class _Perceptron(BaseEstimator):
             X,
             y,
             accept_sparse="csr",
+            order="C",
             multi_output=True,
             y_numeric=isinstance(self, RegressorMixin),
             dtype=(np.float64, np.float32) if anew else self.network_[0].weight.value.dtype,
@@ -353,11 +354,13 @@ class _Perceptron(BaseEstimator):
             self.n_iter_ = 0
             for _ in range(self.max_iter):
                 if self.shuffle:
-                    order = shuffle(order, random_state=random)
+                    moved = np.arange(n)
+                    random.shuffle(moved)
+                    order = order[moved]  # what sklearn.utils.shuffle does, which takes as long as ten small batches
                 total = 0.0
-                for batch in gen_batches(n, size):
-                    rows = order[batch]
-                    x = X.take(rows, 0) if isinstance(X, np.ndarray) else X[rows].toarray()
+                for start in range(0, n, size):
+                    rows = order[start : start + size]
+                    x = F.embedding_lookup(X, rows) if isinstance(X, np.ndarray) else X[rows].toarray()
                     w = None if weight is None else weight[rows]
                     total += self._step(x, target[rows], w) * len(rows)
                 self.n_iter_ += 1
