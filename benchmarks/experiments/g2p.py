@@ -77,6 +77,10 @@ def scores(model, split, beam):
     return {"word_error": 100 * sequence_error_rate(said, listed), "phone_error": 100 * error_rate(said, listed)}
 
 
+def described(found):
+    return f"word error rate {found['word_error']:.2f} %, phone error rate {found['phone_error']:.2f} %"
+
+
 def loss(output, target, need_grad=True):
     return fastnn.softmax_cross_entropy(output, target, ignore_index=0, need_grad=need_grad)
 
@@ -120,12 +124,12 @@ def train(options):
 
         def report(trainer):
             last = trainer.history[-1]
-            columns = {
-                name: last[name] for name in ("epoch", "loss", "validation_word_error", "validation_phone_error")
-            }
+            found = {name: last[f"validation_{name}"] for name in ("word_error", "phone_error")}
             speed = len(sources) * trainer.epoch / trainer.seconds
-            line = "  ".join(f"{name} {value:.4g}" for name, value in columns.items())
-            note(f"{line}  training {trainer.seconds:.0f} s  {speed:.0f} words/s  {memory()}")
+            note(
+                f"epoch {last['epoch']}: loss {last['loss']:.4f}; development words, greedy: {described(found)}; "
+                f"{trainer.seconds:.0f} s of training, {speed:.0f} pairs/s, {memory()}"
+            )
 
         trainer.fit(
             batches,
@@ -140,7 +144,7 @@ def train(options):
         )
         for beam in (1, 5):
             found = scores(model, splits["development"], beam)
-            note(f"development, beam {beam}: " + ", ".join(f"{name} {value:.2f} %" for name, value in found.items()))
+            note(f"development words, beam {beam}: {described(found)}")
 
 
 def score(options):
@@ -150,8 +154,7 @@ def score(options):
         began = time.perf_counter()
         found = scores(model, split, beam)
         seconds = time.perf_counter() - began
-        line = ", ".join(f"{name} {value:.2f} %" for name, value in found.items())
-        print(f"{options.split}, {len(split)} words, beam {beam}: {line}, {seconds:.0f} s, {memory()}")
+        print(f"{len(split)} {options.split} words, beam {beam}: {described(found)}; {seconds:.0f} s, {memory()}")
 
 
 def say(options):
@@ -181,7 +184,7 @@ def main():
     command.add_argument("--skip", action=argparse.BooleanOptionalAction, default=True, help="encoder-decoder residual")
     command.add_argument("--dropout", type=float, default=0.3, help="probability")
     command.add_argument("--decay", type=float, default=0.0, help="of weights, decoupled")
-    command.add_argument("--rate", type=float, default=2e-3, help="of learning, at its highest")
+    command.add_argument("--rate", type=float, default=1.5e-3, help="of learning, at its highest")
     command.add_argument("--batch", type=int, default=128, help="pairs in a batch")
     command.add_argument("--epochs", type=int, default=20, help="passes over the pairs")
     command.add_argument("--seed", type=int, default=0)
