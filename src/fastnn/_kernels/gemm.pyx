@@ -2,7 +2,8 @@
 
 `multiply` packs while it multiplies, on all threads; `multiply_packed` takes a factor packed once for many products.
 A result is the same either way, and whatever the cuts. `affine` and its backward pass look at NumPy arrays themselves:
-for small layers, memoryviews cost as much as the products.
+for small layers, memoryviews cost as much as the products. One row, and narrow results, are dot products there, whose
+lanes are summed last: the one case in which a row alone and in a batch may differ in the last bits.
 """
 from cython cimport floating
 from libc.stdlib cimport calloc, free
