@@ -623,15 +623,16 @@ def log_softmax_backward(dy, y):
 
 def softmax_cross_entropy(logits, targets, out):
     """The mean over n rows of log(sum) - (x - max)[target], and softmax / n, less 1 / n at the target."""
-    n = len(logits)
-    (share,), shares = constants(logits, 1 / n), np.full(n, 1 / n, logits.dtype)
+    n, classes = logits.shape
+    (share,), all_shares = constants(logits, 1 / n), np.full(n, 1 / n, logits.dtype)
 
-    def form(at):
-        flat, index = at.y.reshape(-1), np.empty(n, np.int64)
-        picked, logs, stride = np.empty(n, logits.dtype), np.empty(n, logits.dtype), np.asarray(at.stride)
+    def form(kind, part=slice(None)):
+        at, own, shares = kind(logits[part], out[part]), targets[part], all_shares[part]
+        flat, index = at.y.reshape(-1), np.empty(len(own), np.int64)
+        picked, logs, stride = np.empty_like(shares), np.empty_like(shares), np.asarray(at.stride)
 
         def run():
-            add(multiply(targets, stride, index) if at.stride > 1 else targets, at.first, index)
+            add(multiply(own, stride, index) if at.stride > 1 else own, at.first, index)
             at.shift()
             flat.take(index, None, picked, "clip")
             at.sum(exp(at.y, at.y))
@@ -644,7 +645,11 @@ def softmax_cross_entropy(logits, targets, out):
 
         return run
 
-    return form(Rows(logits, out)), form(Columns(logits, out))
+    if logits.size < 1_000_000:
+        return form(Rows), form(Columns)
+    size = max(1, 65_536 // classes)
+    runs = [form(Rows, slice(start, start + size)) for start in range(0, n, size)]
+    return form(Rows), lambda: (sum(run()[0] for run in runs), out)
 
 
 def nll_loss(logits, targets, out):

@@ -160,7 +160,8 @@ def _losses():
 
         def draw(*keys, shape=shape):
             rng = np.random.default_rng(0)
-            v = {key: 3 * rng.standard_normal(shape, dtype) for key in keys}
+            some = 3 * rng.standard_normal((len(keys), min(math.prod(shape), LARGE)), dtype)
+            v = {key: np.resize(x, shape) for key, x in zip(keys, some, strict=True)}
             if "targets" in v:
                 v["targets"] = rng.integers(0, shape[1], shape[0])
             return v
