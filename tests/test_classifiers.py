@@ -14,7 +14,7 @@ KINDS = {
     "cnn": lambda source, **options: TextCNN(source, 3, (2, 3), 4, **options),
     **{
         f"{cell}-{pool}": lambda source, cell=cell, pool=pool, **options: RecurrentClassifier(
-            source, 3, cell, 4, 2, pool=pool, **options
+            source, 3, cell, 2, 2, pool=pool, **options
         )
         for cell, pool in [("lstm", "state"), ("lstm", "max"), ("gru", "state"), ("gru", "mean"), ("rnn", "state")]
     },
@@ -22,7 +22,7 @@ KINDS = {
 
 
 def words(**options):
-    return nn.Embedding(7, 5, rng=0, **options)
+    return nn.Embedding(7, 3, rng=0, **options)
 
 
 @pytest.mark.parametrize("kind", KINDS)
