@@ -150,7 +150,8 @@ def test_groups_have_options_of_their_own():
     np.testing.assert_allclose(a.value, 0.1)
     np.testing.assert_allclose(b.value, 0.5 - 0.5 * 1 - 0.5 * 1.5)
     assert repr(opt).splitlines()[1] == (
-        "  group 0: 1 parameters, lr=0.4, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False"
+        "  group 0: 1 parameters, lr=0.4, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, "
+        "maximize=False, ema=False"
     )
 
 
@@ -365,3 +366,33 @@ def test_clipping_refuses_a_limit_below_zero():
             optim.clip_grad_norm([], limit)
         with pytest.raises(ValueError, match=r"clip_value is .*, expected at least 0"):
             optim.clip_grad_value([], limit)
+
+
+def test_the_forms_of_the_seeds():
+    rng = np.random.default_rng(0)
+    grads = rng.standard_normal((6, 4))
+    grads[:, 3] = 0
+
+    def run(make):
+        weight = Parameter(np.ones(4))
+        optimizer = make([weight])
+        for grad in grads:
+            weight.grad = grad.copy()
+            optimizer.step()
+        return weight.value
+
+    w, v, cache, square = np.ones((3, 4)), np.zeros(4), np.zeros(4), np.zeros(4)
+    for g in grads:
+        v = 0.9 * v + 0.1 * g  # key concepts
+        w[0] -= 0.1 * v
+        cache += g**2  # CS224n, notes 7
+        w[1] -= 0.1 * g / np.sqrt(cache + 1e-8)
+        square = 0.9 * square + 0.1 * g**2  # Dive into Deep Learning
+        w[2] -= 0.1 * g / np.sqrt(square + 1e-6)
+    np.testing.assert_allclose(run(lambda p: optim.SGD(p, lr=0.1, momentum=0.9, ema=True)), w[0], rtol=1e-12)
+    np.testing.assert_allclose(run(lambda p: optim.Adagrad(p, lr=0.1, eps=1e-8, eps_inside=True)), w[1], rtol=1e-12)
+    rmsprop = {"lr": 0.1, "alpha": 0.9, "eps": 1e-6, "eps_inside": True}
+    np.testing.assert_allclose(run(lambda p: optim.RMSprop(p, **rmsprop)), w[2], rtol=1e-12)
+    for options in ({}, {"momentum": 0.9, "dampening": 0.5}):
+        with pytest.raises(ValueError, match="ema=True needs a momentum above 0 and dampening=0"):
+            optim.SGD([Parameter(np.ones(2))], ema=True, **options)

@@ -2,6 +2,7 @@
 
 import csv
 import errno
+import functools
 import json
 import math
 import os
@@ -463,6 +464,21 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path):
     assert died == [True] * 8, done.stderr
     assert all(same)
     assert left == [f"run{i}" for i in range(len(same))]
+
+
+def test_targets_that_do_not_count():
+    target = DATA[1].copy()
+    target[3:40] = -1
+    loss = functools.partial(fastnn.softmax_cross_entropy, ignore_index=-1)
+    net = network()
+    metrics = {"accuracy": functools.partial(accuracy, ignore_index=-1)}
+    run = Trainer(net, loss, optim.SGD(net.parameters()), metrics=metrics)
+    scores = run.evaluate((DATA[0], target), batch_size=20)
+    counted = target != -1
+    logits = net(DATA[0][counted])
+    assert scores["loss"] == pytest.approx(fastnn.softmax_cross_entropy(logits, target[counted])[0])
+    assert scores["accuracy"] == (logits.argmax(axis=1) == target[counted]).mean()
+    assert run.evaluate((DATA[0], np.full(50, -1))) == {"loss": 0, "accuracy": 0}
 
 
 # ---- what goes wrong ----------------------------------------------------------------------------------------

@@ -208,6 +208,9 @@ class SGD(Optimizer):
     params : iterable of Parameter, or of dict
     lr, momentum, dampening, weight_decay : float
     nesterov, maximize : bool
+    ema : bool
+        Whether the velocity is the moving average momentum * velocity + (1 - momentum) * gradient, from 0, as in the
+        seed notes (key concepts), rather than PyTorch's sum.
 
     Sparse gradients are taken without momentum and weight decay.
 
@@ -224,7 +227,16 @@ class SGD(Optimizer):
     slots = ("momentum_buffer",)
 
     def __init__(
-        self, params, lr=1e-3, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, *, maximize=False
+        self,
+        params,
+        lr=1e-3,
+        momentum=0.0,
+        dampening=0.0,
+        weight_decay=0.0,
+        nesterov=False,
+        *,
+        maximize=False,
+        ema=False,
     ):
         super().__init__(
             params,
@@ -234,12 +246,15 @@ class SGD(Optimizer):
             weight_decay=weight_decay,
             nesterov=nesterov,
             maximize=maximize,
+            ema=ema,
         )
 
     def _check(self, group):
         super()._check(group)
         if group["nesterov"] and (group["momentum"] <= 0 or group["dampening"] != 0):
             raise ValueError("nesterov=True needs a momentum above 0 and dampening=0")
+        if group["ema"] and (group["momentum"] <= 0 or group["dampening"] != 0):
+            raise ValueError("ema=True needs a momentum above 0 and dampening=0")
 
     def _slots(self, group):
         return self.slots if group["momentum"] else ()
@@ -254,8 +269,8 @@ class SGD(Optimizer):
         if velocities is None:
             F.sgd_update(values, grads, **options)
             return
-        options |= {name: group[name] for name in ("momentum", "dampening", "nesterov")}
-        F.momentum_update(values, grads, velocities, step=step, **options)
+        options |= {name: group[name] for name in ("momentum", "dampening", "nesterov", "ema")}
+        F.momentum_update(values, grads, velocities, step=None if group["ema"] else step, **options)
 
     def _update_rows(self, group, step, value, rows, grad_rows, *velocity):
         if velocity or group["weight_decay"]:
@@ -278,6 +293,8 @@ class Adagrad(Optimizer):
         What the sums begin with.
     eps : float
     maximize : bool
+    eps_inside : bool
+        Whether to divide by sqrt(sum + eps), as in the seed notes (CS224n, notes 7), rather than sqrt(sum) + eps.
 
     Examples
     --------
@@ -301,6 +318,7 @@ class Adagrad(Optimizer):
         eps=1e-10,
         *,
         maximize=False,
+        eps_inside=False,
     ):
         super().__init__(
             params,
@@ -310,6 +328,7 @@ class Adagrad(Optimizer):
             initial_accumulator_value=initial_accumulator_value,
             eps=eps,
             maximize=maximize,
+            eps_inside=eps_inside,
         )
 
     def _initial(self, group, name):
@@ -317,7 +336,7 @@ class Adagrad(Optimizer):
 
     def _options(self, group, step):
         lr = group["lr"] / (1 + (step - 1) * group["lr_decay"])
-        return {"lr": lr, "eps": group["eps"], "maximize": group["maximize"]}
+        return {"lr": lr} | {name: group[name] for name in ("eps", "eps_inside", "maximize")}
 
     def _update(self, group, step, values, grads, sums):
         F.adagrad_update(values, grads, sums, weight_decay=group["weight_decay"], **self._options(group, step))
@@ -336,6 +355,8 @@ class RMSprop(Optimizer):
     params : iterable of Parameter, or of dict
     lr, alpha, eps, weight_decay, momentum : float
     centered, maximize : bool
+    eps_inside : bool
+        Whether to divide by sqrt(square_avg + eps) rather than sqrt(square_avg) + eps.
 
     Examples
     --------
@@ -360,6 +381,7 @@ class RMSprop(Optimizer):
         centered=False,
         *,
         maximize=False,
+        eps_inside=False,
     ):
         super().__init__(
             params,
@@ -370,6 +392,7 @@ class RMSprop(Optimizer):
             momentum=momentum,
             centered=centered,
             maximize=maximize,
+            eps_inside=eps_inside,
         )
 
     def _slots(self, group):

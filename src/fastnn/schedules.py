@@ -452,12 +452,11 @@ def scaled_by_fan_in(model, rate):
     --------
     >>> from fastnn import nn, optim
     >>> net = nn.Sequential(nn.Linear(100, 16), nn.Activation("tanh"), nn.Linear(16, 2))
-    >>> optim.SGD(scaled_by_fan_in(net, 0.5), lr=0.5)
-    SGD (
-      group 0: 1 parameters, lr=0.05, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False
-      group 1: 2 parameters, lr=0.5, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False
-      group 2: 1 parameters, lr=0.125, momentum=0.0, dampening=0.0, weight_decay=0.0, nesterov=False, maximize=False
-    )
+    >>> optimizer = optim.SGD(scaled_by_fan_in(net, 0.5))
+    >>> [(group["lr"], group["params"]) for group in optimizer.param_groups]
+    [(0.05, [Parameter((16, 100), float32)]),
+     (0.5, [Parameter((16,), float32), Parameter((2,), float32)]),
+     (0.125, [Parameter((2, 16), float32)])]
     """
     rate, groups = _rate(rate), {}
     tables = [module for _, module in model.named_modules() if isinstance(module, (Embedding, EmbeddingBag))]

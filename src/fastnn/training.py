@@ -33,13 +33,15 @@ from fastnn.io import check_writable, load_arrays, remove_leftovers, save, write
 __all__ = ["History", "Trainer", "accuracy", "binary_accuracy"]
 
 
-def accuracy(output, target):
+def accuracy(output, target, ignore_index=None):
     """Return the share of rows whose largest output is that of the target.
 
     Parameters
     ----------
     output : array (..., C)
     target : array of int (...), or of probabilities (..., C)
+    ignore_index : int, optional
+        A target that does not count, such as padding. Without any other the share is 0.
 
     Examples
     --------
@@ -50,7 +52,10 @@ def accuracy(output, target):
     target = np.asarray(target)
     if target.ndim == np.ndim(output):
         target = target.argmax(axis=-1)
-    return float((np.argmax(output, axis=-1) == target).mean())
+    right = np.argmax(output, axis=-1) == target
+    if ignore_index is not None:
+        right = right[target != ignore_index]
+    return float(right.mean()) if right.size else 0.0
 
 
 def binary_accuracy(output, target):
@@ -117,7 +122,8 @@ class Trainer:
         Anything with `vjp` and `parameters`; of a model that returns (output, state) the output counts.
     loss : str or callable
         The name of a loss of fastnn, or a function of (output, target) that returns (loss, gradient of the output).
-        One that takes `need_grad` gets False in validation.
+        One that takes `need_grad` gets False in validation. Averages over an epoch weigh a batch by the elements of its
+        target, those of the `ignore_index` of a `functools.partial` aside.
     optimizer : Optimizer
         Over parameters of the model.
     metrics : sequence of str, or dict of str to callable
@@ -185,6 +191,7 @@ class Trainer:
         self._factors = [group["lr"] / default if default else 1.0 for group in optimizer.param_groups]
         accepted = inspect.signature(self.loss).parameters
         self._without_gradient = {"need_grad": False} if "need_grad" in accepted else {}
+        self._ignored = getattr(self.loss, "keywords", {}).get("ignore_index")
 
     def stop(self):
         """Let the training end after this epoch, as if its epochs were over; for callbacks."""
@@ -434,12 +441,12 @@ class Trainer:
         self.optimizer.step()
         self.step += 1
         self.batch += 1
-        self._sums.add(loss, output, target, self.metrics)
+        self._sums.add(loss, output, target, self.metrics, self._ignored)
         return loss
 
     def _report(self, validate):
         """End the epoch, and return the report on it."""
-        if not self._sums.count:
+        if not self._sums.totals:
             raise ValueError("train yielded no batch, expected at least one an epoch")
         means, rate = self._sums.means(), self.optimizer.param_groups[0]["lr"]
         scores = {f"validation_{name}": value for name, value in validate().items()}
@@ -466,8 +473,8 @@ class Trainer:
             if isinstance(output, tuple):
                 output = output[0]
             loss, _ = self.loss(output, target, **self._without_gradient)
-            sums.add(loss, output, target, self.metrics)
-        if not sums.count:
+            sums.add(loss, output, target, self.metrics, self._ignored)
+        if not sums.totals:
             raise ValueError("data yielded no batch, expected at least one")
         return sums.means()
 
@@ -589,20 +596,20 @@ class Trainer:
 
 
 class Sums:
-    """Sums of losses and metrics over batches, each weighted by the elements of its target."""
+    """Sums of losses and metrics over batches, each weighted by the elements of its target that count."""
 
     def __init__(self, count=0, totals=None):
         self.count, self.totals = count, totals or {}
 
-    def add(self, loss, output, target, metrics):
-        n = np.size(target)
+    def add(self, loss, output, target, metrics, ignored):
+        n = np.size(target) if ignored is None else int(np.count_nonzero(np.asarray(target) != ignored))
         self.count += n
         self.totals["loss"] = self.totals.get("loss", 0.0) + n * float(loss)
         for name, metric in metrics.items():
             self.totals[name] = self.totals.get(name, 0.0) + n * float(metric(output, target))
 
     def means(self):
-        return {name: total / self.count for name, total in self.totals.items()}
+        return {name: total / max(self.count, 1) for name, total in self.totals.items()}
 
 
 class Interrupt:
