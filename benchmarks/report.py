@@ -29,7 +29,8 @@ on a machine that others use they still move by some per cent. Columns:
 - **scipy**, **torch**, **onnxruntime**, **scikit-learn**: these libraries, on as many threads, by the quickest form
   that they offer for the row (`benchmarks/peers.py`), if `--peers` was given. ONNX Runtime cannot be held to AVX2 and
   is left out there.
-- **readable**: `fastnn.reference`, NumPy that a student can read, its checks of arguments included.
+- **readable**: `fastnn.reference`, NumPy that a student can read, its checks of arguments included. The largest rows
+  are only checked against it.
 - **ratio**: tuned over fastnn. Above 1 fastnn is faster.
 - **limit**: what moving the memory alone takes (`np.copyto` or `np.add` at this size; for products, the multiply-adds
   at the speed of a large square product), as a share of fastnn's time. On small arrays it is a call of NumPy's, and

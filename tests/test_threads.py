@@ -8,7 +8,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import threadpoolctl
 
 import fastnn
 from fastnn import bench
@@ -102,6 +101,7 @@ def test_every_family_gives_the_same_bits_for_any_number(num_threads, case):
 
 def test_threadpoolctl_finds_the_pool(num_threads):
     """A controller of ten lines is all it takes: both functions are symbols of the one module that links C."""
+    threadpoolctl = pytest.importorskip("threadpoolctl")
 
     class Controller(threadpoolctl.LibController):
         user_api = internal_api = "fastnn"
