@@ -48,6 +48,7 @@ print(imported - start, time.perf_counter() - start)
 """
 
 
+@pytest.mark.costs
 def test_import_is_quick():
     """The goals are 30 and 60 ms; a busy machine is given 4 times that."""
     imported, used = np.min([list(map(float, python(TIMES).split())) for _ in range(3)], axis=0)

@@ -49,6 +49,7 @@ def growth(call):
 
 
 @pytest.mark.kernels
+@pytest.mark.costs
 @pytest.mark.skipif(not STATM.exists(), reason="the system does not tell what memory a process holds")
 @pytest.mark.parametrize(("name", "value", "inputs"), [case[:3] for case in CASES], ids=[case[0] for case in CASES])
 def test_memory_stays(name, value, inputs):

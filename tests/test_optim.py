@@ -286,6 +286,39 @@ def test_optimisers_say_which_gradients_they_take():
     np.testing.assert_array_equal(a.value, 1)
 
 
+@pytest.mark.parametrize(
+    ("make", "bad"),
+    [
+        (optim.Adam, SparseGrad(np.array([1]), np.ones((1, 2)))),
+        (optim.Adam, np.ones((2, 2))),
+        (lambda params: optim.SGD(params, momentum=0.9), SparseGrad(np.array([1]), np.ones((1, 2)))),
+        (lambda params: optim.SGD(params, momentum=0.9), np.ones(3)),
+        (lambda params: optim.Adagrad(params, lr_decay=0.5), SparseGrad(np.array([3]), np.ones((1, 2)))),
+        (lambda params: optim.RMSprop(params, centered=True), np.ones((3, 2), ">f8")),
+    ],
+)
+def test_a_step_that_raises_has_not_counted(make, bad):
+    """What was not updated goes on as if the bad gradient had never been."""
+    a, b, other_a, other_b = (Parameter(np.ones((3, 2))) for _ in range(4))
+    optimizer, other = make([a, b]), make([other_a, other_b])
+
+    def step(optimizer, a, b):
+        a.grad, b.grad = np.full((3, 2), 0.5), np.full((3, 2), -1.0)
+        optimizer.step()
+
+    step(optimizer, a, b)
+    step(other, other_a, other_b)
+    b.grad = bad
+    with pytest.raises((TypeError, ValueError, IndexError)):
+        optimizer.step()
+    assert [state["step"] for state in optimizer.state_dict()["state"].values()] == [1, 1]
+    for _ in range(2):
+        step(optimizer, a, b)
+        step(other, other_a, other_b)
+    for mine, its in (a, other_a), (b, other_b):
+        np.testing.assert_array_equal(mine.value, its.value)
+
+
 def test_sparse_gradients_add_up():
     one = lambda: SparseGrad(np.array([1, 1]), np.ones((2, 2)))
     a, dense = Parameter(np.zeros((3, 2))), np.full((3, 2), 5.0)

@@ -93,7 +93,7 @@ class Optimizer:
     def step(self):
         """Update every parameter that has a gradient, in place."""
         for group in self.param_groups:
-            batches = {}
+            batches = {}  # by number of steps, the states and the arrays of parameters
             names = self._slots(group)
             kept = itemgetter("step", *names) if names else _step_alone
             for parameter in group["params"]:
@@ -106,15 +106,20 @@ class Optimizer:
                 except (KeyError, TypeError):  # the first step, or the first with these options
                     state = self._begin(group, parameter, names)
                     step, *arrays = kept(state)
-                state["step"] = step = step + 1
+                step += 1
                 if type(grad) is SparseGrad:
                     self._update_rows(group, step, parameter.value, grad.rows, grad.values, *arrays)
-                elif step in batches:
-                    batches[step].append((parameter.value, grad, *arrays))
-                else:
-                    batches[step] = [(parameter.value, grad, *arrays)]
-            for step, batch in batches.items():
+                    state["step"] = step
+                    continue
+                if step not in batches:
+                    batches[step] = [], []
+                states, batch = batches[step]
+                states.append(state)
+                batch.append((parameter.value, grad, *arrays))
+            for step, (states, batch) in batches.items():
                 self._update(group, step, *zip(*batch, strict=True))
+                for state in states:  # only now: an update may raise
+                    state["step"] = step
 
     def _begin(self, group, parameter, names):
         """Return the state of a parameter with all these arrays; new ones hold zeros, or what `_initial` says."""

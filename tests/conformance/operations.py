@@ -35,6 +35,7 @@ class Operation(NamedTuple):
     live: dict | None = None  # options with other values in the live comparison
     where: Callable = lambda o: True  # the combinations that exist
     constant: tuple = ()  # the inputs that get no gradient, besides integers
+    graded: bool = True  # whether there are gradients
     weighed: bool = True  # whether gradients are those of a weighted sum of the results, or of the plain one
 
     def cases(self, live=False):
@@ -84,7 +85,8 @@ def ours(operation, seed, options, dtype):
 def theirs(torch, operation, seed, options):
     """Return the same as PyTorch computes it, in float64."""
     tensors = {name: torch.tensor(x) for name, x in operation.inputs(Draw(seed), options).items()}
-    varied = {n: x for n, x in tensors.items() if x.is_floating_point() and n not in operation.constant}
+    graded = operation.graded
+    varied = {n: x for n, x in tensors.items() if graded and x.is_floating_point() and n not in operation.constant}
     for x in varied.values():
         x.requires_grad_()
     results = operation.theirs(torch, tensors, options)
@@ -359,6 +361,34 @@ def layers():
     yield bags()
     grid = {"shape": [(3, 4)], "p": [0.0, 1.0], "training": SWITCH}
     yield layer("regularization", "Dropout", (), shaped, grid=grid)
+    grid = {"shape": [(2, 3, 4, 2), (2, 0, 3, 1)], "start_dim": [0, 1, -3], "end_dim": [-1, 1, 2]}
+    yield layer("convolution", "Flatten", (), shaped, grid=grid)
+
+
+def over_time(name, x, there, **grid):
+    """A layer that makes one row of each sequence; in PyTorch it is made of the steps that count."""
+
+    def run(a, o):
+        options = {key: getattr(o, key) for key in grid}
+        y, back = getattr(nn, name)(**options).vjp(a["x"], LENGTHS if o.lengths else None)
+        return {"y": y}, lambda d: {"x": back(d["y"])}
+
+    def theirs(torch, a, o):
+        rows = a["x"].movedim(1, 0) if getattr(o, "batch_first", True) is False else a["x"]
+        rows = rows.mT if name == "MaxOverTime" else rows
+        lengths = LENGTHS if o.lengths else [rows.shape[1]] * len(rows)
+        return {"y": torch.stack([there(row[:n], o) for row, n in zip(rows, lengths, strict=True)])}
+
+    return Operation("recurrent", name, x, run, theirs, grid | {"lengths": SWITCH})
+
+
+def pools():
+    def pool(steps, o):
+        return {"last": lambda: steps[-1], "mean": lambda: steps.mean(0), "max": lambda: steps.amax(0)}[o.how]()
+
+    sequences = lambda draw, o: {"x": draw(3, 4, 2) if o.batch_first else draw(4, 3, 2)}
+    yield over_time("Pool", sequences, pool, how=["last", "mean", "max"], batch_first=SWITCH)
+    yield over_time("MaxOverTime", lambda draw, o: {"x": draw(3, 2, 4)}, lambda steps, o: steps.amax(0))
 
 
 def bags():
@@ -569,11 +599,36 @@ def cell(kind, **options):
     return Operation("recurrent", name, inputs, run, theirs, grid)
 
 
+def stream(name, **options):
+    """A recurrent layer that runs one step a call, against PyTorch's over the whole sequence."""
+    letters, sizes = STATES[name], (2, 3)
+
+    def inputs(draw, o):
+        state = {letter: draw(o.num_layers, 3, 3) for letter in letters} if o.state else {}
+        return {"x": draw(4, 3, 2), **state, **weights(draw, name, sizes, o)}
+
+    def run(a, o):
+        step = loaded(a, name, sizes, o).stream(batch_size=3)
+        if o.state:
+            step.state = initial(a, letters, o)
+        y = np.stack([step(x).copy() for x in a["x"]])
+        return {"y": y} | named(letters, step.state, "_n"), None
+
+    def theirs(torch, a, o):
+        y, state = applied(torch, a, name, sizes, o, (a["x"], initial(a, letters, o)))
+        return {"y": y} | named(letters, state, "_n")
+
+    grid = options | {"num_layers": [1, 2], "bias": SWITCH, "state": SWITCH}
+    return Operation("recurrent", f"{name}, stream", inputs, run, theirs, grid, graded=False)
+
+
 def recurrent():
     nonlinearity = {"nonlinearity": ["tanh", "relu"]}
     for kind, options in {"RNN": nonlinearity, "LSTM": {}, "GRU": {}}.items():
         yield sequences(kind, **options)
         yield cell(kind, **options)
+        yield stream(kind, **options)
+    yield from pools()
 
 
 # --- updates ---------------------------------------------------------------------------------------------------------
@@ -642,6 +697,29 @@ def sparse_optimizer(name, **grid):
     return Operation("updates", f"{name}, sparse", inputs, run, theirs, grid, constant=("table", "values"))
 
 
+def clipping(name, limits):
+    """Two gradients at a time; PyTorch's function returns the norm, and ends in an underscore."""
+
+    def run(a, o):
+        params = [nn.Parameter(np.zeros_like(x)) for x in a.values()]
+        for parameter, x in zip(params, a.values(), strict=True):
+            parameter.grad = x.copy()
+        norm = getattr(optim, name)(params, o.limit)
+        results = {key: parameter.grad for key, parameter in zip(a, params, strict=True)}
+        return results if norm is None else results | {"norm": norm}, None
+
+    def theirs(torch, a, o):
+        params = [torch.nn.Parameter(torch.zeros_like(x)) for x in a.values()]
+        for parameter, x in zip(params, a.values(), strict=True):
+            parameter.grad = x.clone()
+        norm = getattr(torch.nn.utils, f"{name}_")(params, o.limit)
+        results = {key: parameter.grad for key, parameter in zip(a, params, strict=True)}
+        return results if norm is None else results | {"norm": norm}
+
+    inputs = lambda draw, o: {"a": draw(3), "b": draw(2, 2)}
+    return Operation("updates", name, inputs, run, theirs, {"limit": limits}, graded=False)
+
+
 def updates():
     decay = {"weight_decay": [0.0, 0.1], "maximize": SWITCH}
     fits = lambda o: not o.nesterov or (o.momentum and not o.dampening)
@@ -656,6 +734,8 @@ def updates():
     yield sparse_optimizer("SGD", lr=[0.1])
     yield sparse_optimizer("Adagrad", **adagrad)
     yield sparse_optimizer("SparseAdam", **adam)
+    yield clipping("clip_grad_value", [0.0, 0.5, 10.0])
+    yield clipping("clip_grad_norm", [10.0, math.inf])  # what is scaled differs on purpose
 
 
 FAMILIES = (activations, losses, layers, normalization, convolution, attention, recurrent, updates)

@@ -134,7 +134,7 @@ def _masked(x, lengths):
 def _prepare(a, lengths):
     """Clear x past the lengths; return the lengths as the kernels want them, and the sizes T, B, H."""
     if lengths is not None:
-        lengths = check_lengths(lengths, *a["x"].shape[:2])
+        lengths = dense(check_lengths(lengths, *a["x"].shape[:2]))
         a["x"] = _masked(a["x"], lengths)
     return lengths, len(a["x"]), *a["h0"].shape
 
@@ -175,7 +175,7 @@ class _Stream(Stream, recurrent.Stream):
 
     def _packed(self, kernel, bias, *options):
         """Return the stream, ready; `bias` makes one array of the biases of a layer."""
-        layers = [(np.concatenate([w["w_ih"], w["w_hh"]], axis=1), bias(w)) for w in self._weights]
+        layers = [(dense(np.concatenate([w["w_ih"], w["w_hh"]], axis=1)), bias(w)) for w in self._weights]
         kernel[self._y.dtype](self, self._y, *self._arrays, layers, self._residual, *options)
         return self
 
