@@ -9,7 +9,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("*.py")) if path.stem != "experiment"}
+SHARED = {"experiment", "fashion"}
+EXAMPLES = {path.stem: path for path in sorted((ROOT / "examples").glob("*.py")) if path.stem not in SHARED}
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +49,63 @@ def test_runs_at_toy_size(name, run, capsys):
     run(name, "--quick")
     assert capsys.readouterr().out
     assert Path(f"{name}.png").exists()
+
+
+@pytest.mark.parametrize("name", [name for name in EXAMPLES if "from fashion" in EXAMPLES[name].read_text()])
+def test_says_which_package_is_missing(name, run, monkeypatch, tmp_path):
+    import fashion
+
+    monkeypatch.setattr(fashion, "FOLDER", tmp_path / "nowhere")
+    with pytest.raises(SystemExit, match="nowhere: apt-get install dataset-fashion-mnist"):
+        run(name)
+
+
+def test_varied_images_are_the_same_images(rng, monkeypatch):
+    from fashion import Varied
+
+    images = rng.standard_normal((20, 1, 28, 28)).astype(np.float32)
+    before = images.copy()
+    kinds = {(down, right, mirrored): 0 for down in range(3) for right in range(3) for mirrored in (False, True)}
+    batches = Varied(images, np.arange(20), size=8, shift=1, rng=rng)
+    assert len(batches) == 3
+    for _ in range(20):
+        for varied, labels in batches:
+            assert varied.shape == (len(labels), 1, 28, 28)
+            for image, label in zip(varied, labels, strict=True):
+                found = [
+                    (down, right, mirrored)
+                    for down, right, mirrored in kinds
+                    if np.array_equal(
+                        image[0, 1:-1, 1:-1],
+                        images[label, 0, :, :: -1 if mirrored else 1][down : down + 26, right : right + 26],
+                    )
+                ]
+                assert len(found) == 1
+                kinds[found[0]] += 1
+    assert min(kinds.values()) > 5  # of 400, in 18 ways
+    assert np.array_equal(images, before)
+
+
+def test_fashion_mnist_is_read():
+    import fashion
+
+    if not fashion.FOLDER.exists():
+        pytest.skip("dataset-fashion-mnist is not installed")
+    (images, labels), (others, _) = fashion.load()
+    assert images.shape == (60_000, 1, 28, 28)
+    assert others.shape == (10_000, 1, 28, 28)
+    assert labels[:3].tolist() == [9, 0, 0]
+    assert abs(images.mean()) < 0.01
+    assert abs(images.std() - 1) < 0.01
+
+
+def test_learning_rates(run):
+    names = run("learning_rates")
+    assert 0.01 < names["chosen"] < 3
+    for functions in names["kinds"].values():
+        for function in functions.values():
+            rates = [function(step) for step in range(names["n"])]
+            assert 0.7 < max(rates) < 1.001
 
 
 def test_refuses_an_option_that_is_none(run):

@@ -441,7 +441,7 @@ def _finish(ax, xlabel, ylabel, *, legend=None, columns=1, plain=True):
         ax.set_axisbelow(True)
         ax.spines[["top", "right"]].set_visible(False)
     if legend:
-        ax.legend(loc=legend, ncols=columns, frameon=False)
+        ax.legend(loc=legend, ncols=columns, framealpha=0.8, edgecolor="none")
     return ax
 
 
