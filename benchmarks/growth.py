@@ -40,7 +40,8 @@ Of an LSTM layer with T steps, B rows, H inputs and units, float32, with its los
 own, above what the process had with parameters, optimiser state and batch in place. *Kept* is what a step must hold
 until its backward pass: outputs y and cells c (T B H each) and the four gates (4 T B H); *made* is the
 gradient of the input and of y (2 T B H) and of the weights (8 H^2); the weights are also packed for the products
-(8 H^2). All else is scratch that does not grow with T: chunks of the gates' gradients.
+(8 H^2). All else is scratch that does not grow with T: chunks of the gates' gradients. These are kept for all steps
+(4 T B H more) where several threads work, since the rows of the batch go their own ways until the weights' gradients.
 """
 
 

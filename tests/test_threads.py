@@ -38,10 +38,10 @@ def updated():
     return param, m, v, fastnn.clip_by_global_norm(grads, 1.0), *grads
 
 
-def recurrent(cell):
-    x, h, weights = drawn(12, 40, 96), drawn(40, 96), 0.1 * drawn(2, 4 * 96, 96)[:, : bench.CELLS[cell][0] * 96]
+def recurrent(cell, **options):
+    x, h, weights = drawn(37, 40, 96), drawn(40, 96), 0.1 * drawn(2, 4 * 96, 96)[:, : bench.CELLS[cell][0] * 96]
     state = [h] * len(bench.CELLS[cell][1])
-    *results, cache = getattr(fastnn, f"{cell}_forward")(x, *state, *weights)
+    *results, cache = getattr(fastnn, f"{cell}_forward")(x, *state, *weights, **options)
     gradients = getattr(fastnn, f"{cell}_backward")(x, *[None] * len(state), cache)
     return *results, *gradients.values()
 
@@ -81,6 +81,7 @@ CASES = {
     "mse_loss": lambda: fastnn.mse_loss(X, X[::-1].copy()),
     "updates": updated,
     **{cell: partial(recurrent, cell) for cell in bench.CELLS},
+    "gru, reset before": partial(recurrent, "gru", reset_after=False, reverse=True, lengths=np.arange(40) % 38),
     "convolution": convolved,
     **{f: partial(normalized, f) for f in ("layer_norm", "rms_norm", "batch_norm")},
     "embedding": embedded,

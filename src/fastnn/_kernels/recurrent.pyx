@@ -35,7 +35,8 @@ cdef enum:
     CHUNK = 1 << 18  # bytes of gates that are worked on at a time, if the weights are not larger
     CHUNK_ROWS = 48  # at least, so that products are efficient
     TURNED = 512  # rows of gates that are turned over at a time
-    PARALLEL = 1 << 23  # multiply-adds of a chunk; from there on waking a thread pays
+    GATES = 64  # of whose weights a thread takes the gradients at a time
+    PARALLEL = 1 << 23  # multiply-adds; from there on waking a thread pays
     PARALLEL_ROWS = 8  # of the batch that a thread should have
     LARGE = 1 << 18  # multiply-adds of a step; from there on others may have the interpreter meanwhile
     FEW = 4  # rows of a step from which on packing pays
@@ -303,79 +304,122 @@ cdef void gru_backward_rows(const walk *w, Py_ssize_t first, Py_ssize_t rows) no
 
 
 # --- chunks ----------------------------------------------------------------------------------------------------------
-cdef void walk_block(void *context, Py_ssize_t block) noexcept nogil:
-    cdef const walk *w = <const walk *>context
-    cdef Py_ssize_t first = w.batch * block // w.blocks
-    w.rows(w, first, w.batch * (block + 1) // w.blocks - first)
-
-
-cdef void project_block(void *context, Py_ssize_t block) noexcept nogil:
-    """Write what the inputs add to some rows of the chunk."""
-    cdef const walk *w = <const walk *>context
-    cdef Py_ssize_t m = (w.end - w.begin) * w.batch, first = m * block // w.blocks
-    cdef Py_ssize_t rows = m * (block + 1) // w.blocks - first
-    cdef char *out = w.h + at(w, after(w, w.begin), first, w.hidden)
+cdef void project(const walk *w, Py_ssize_t t, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """Write what the inputs add to so many rows from a row of step t on, which may reach into later steps."""
+    cdef char *out = w.h + at(w, after(w, t), first, w.hidden)
     if w.g != NULL:
-        out = w.g + at(w, w.begin % w.g_slots, first, w.gates)
-    multiply_packed(&w.w_ih, out, w.gates, w.bias, 0, w.x + at(w, w.begin, first, w.inputs), w.inputs, rows)
+        out = w.g + at(w, t % w.g_slots, first, w.gates)
+    multiply_packed(&w.w_ih, out, w.gates, w.bias, 0, w.x + at(w, t, first, w.inputs), w.inputs, rows)
 
 
-cdef void dx_block(void *context, Py_ssize_t block) noexcept nogil:
-    """Write the gradients of some rows of the inputs of the chunk."""
-    cdef const walk *w = <const walk *>context
-    cdef Py_ssize_t m = (w.end - w.begin) * w.batch, first = m * block // w.blocks
-    cdef Py_ssize_t rows = m * (block + 1) // w.blocks - first
-    multiply_packed(&w.w_ih, w.dx + at(w, w.begin, first, w.inputs), w.inputs, w.zeros, 0,
-                    w.dg + first * w.dgates * w.unit, w.dgates, rows)
+cdef void write_dx(const walk *w, Py_ssize_t t, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """Write the gradients of so many rows of the inputs."""
+    multiply_packed(&w.w_ih, w.dx + at(w, t, first, w.inputs), w.inputs, w.zeros, 0,
+                    w.dg + at(w, t - w.begin, first, w.dgates), w.dgates, rows)
 
 
-cdef void add_dw(const walk *w, char *dw, Py_ssize_t gate, Py_ssize_t gates, const char *right, Py_ssize_t n,
-                 Py_ssize_t m) noexcept nogil:
-    """Add the product of m rows of some gates' gradients, turned over, with as many rows of `right` to dw."""
+cdef void add_rows(const walk *w, char *dw, Py_ssize_t begin, Py_ssize_t end, const char *turned, Py_ssize_t low,
+                   Py_ssize_t high, const char *right, Py_ssize_t n, Py_ssize_t m) noexcept nogil:
+    """Add the product of the gates' gradients of m rows, turned over, with as many rows of `right` to dw.
+
+    There are those of the gates low..high - 1, and dw has rows for the gates begin..end - 1.
+    """
+    cdef Py_ssize_t first = max(low, begin)
     cdef factors f
-    f.table, f.unit, f.m, f.n, f.depth = w.table, w.unit, gates, n, m
-    f.out, f.init, f.init_row = dw, dw, n
-    f.a, f.a_row = w.turned + gate * m * w.unit, m
+    f.table, f.unit, f.m, f.n, f.depth = w.table, w.unit, min(high, end) - first, n, m
+    f.out = dw + (first - begin) * n * w.unit
+    f.init, f.init_row = f.out, n
+    f.a, f.a_row = turned + (first - low) * m * w.unit, m
     f.b, f.row, f.column = right, n, 1
-    multiply(&f)
+    if f.m > 0:
+        multiply(&f)
 
 
-cdef void weight_gradients(const walk *w) noexcept nogil:
-    """Add the gradients of the weights and biases that come from the chunk."""
+cdef void weight_gradients(const walk *w, Py_ssize_t low, Py_ssize_t high) noexcept nogil:
+    """Add what comes from the chunk to the gradients of the weights and biases of the gates low..high - 1."""
     cdef Py_ssize_t H = w.hidden, D = w.dgates, rows = (w.end - w.begin) * w.batch, first = 0, i, m
     cdef const char *h
     cdef const char *of_h
     cdef char *dg
+    cdef char *total = w.total + low * w.unit
+    cdef char *turned = w.turned + low * min(w.chunk * w.batch, TURNED) * w.unit
     while first < rows:
         m = min(TURNED, rows - first)
-        dg = w.dg + first * D * w.unit
+        dg = w.dg + (first * D + low) * w.unit
         h = w.h + at(w, before(w, w.begin), first, H)
-        memset(w.total, 0, D * w.unit)
+        memset(total, 0, (high - low) * w.unit)
         for i in range(m):
-            w.table.accumulate(w.total, dg + i * D * w.unit, D)
-        w.table.accumulate(w.dbias, w.total, D)
-        w.table.transpose(w.turned, dg, m, D, m, D)
-        add_dw(w, w.dw_ih, 0, w.gates, w.x + at(w, w.begin, first, w.inputs), w.inputs, m)
+            w.table.accumulate(total, dg + i * D * w.unit, high - low)
+        w.table.accumulate(w.dbias + low * w.unit, total, high - low)
+        w.table.transpose(turned, dg, m, high - low, m, D)
+        add_rows(w, w.dw_ih, 0, w.gates, turned, low, high, w.x + at(w, w.begin, first, w.inputs), w.inputs, m)
         if w.w_hn.n == 0:
-            add_dw(w, w.dw_hh, 0, w.gates, h, H, m)
+            add_rows(w, w.dw_hh, 0, w.gates, turned, low, high, h, H, m)
         else:
             of_h = h if w.reset_after else w.of_h + at(w, w.begin, first, H)
-            add_dw(w, w.dw_hh, 0, 2 * H, h, H, m)
-            add_dw(w, w.dw_hh + 2 * H * H * w.unit, D - H, H, of_h, H, m)
+            add_rows(w, w.dw_hh, 0, 2 * H, turned, low, high, h, H, m)
+            add_rows(w, w.dw_hh + 2 * H * H * w.unit, D - H, D, turned, low, high, of_h, H, m)
         first += TURNED
 
 
-cdef void each_chunk(walk *w, bint forward) noexcept nogil:
-    cdef Py_ssize_t chunks = (w.steps + w.chunk - 1) // w.chunk, k
-    for k in range(chunks):
-        w.begin = (k if forward != w.reverse else chunks - 1 - k) * w.chunk
-        w.end = min(w.begin + w.chunk, w.steps)
-        if forward:
-            parallel(project_block, w, w.blocks)
-        parallel(walk_block, w, w.blocks)
-        if not forward:
-            parallel(dx_block, w, w.blocks)
-            weight_gradients(w)
+cdef inline void enter_chunk(walk *w, Py_ssize_t k, bint forward) noexcept nogil:
+    """Take up the k-th chunk of the walk."""
+    cdef Py_ssize_t chunks = (w.steps + w.chunk - 1) // w.chunk
+    w.begin = (k if forward != w.reverse else chunks - 1 - k) * w.chunk
+    w.end = min(w.begin + w.chunk, w.steps)
+
+
+cdef void walk_forward(void *context, Py_ssize_t block) noexcept nogil:
+    """Walk over all steps with some rows of the batch, which need nothing of the others."""
+    cdef walk w = (<walk *>context)[0]
+    cdef Py_ssize_t first = w.batch * block // w.blocks, rows = w.batch * (block + 1) // w.blocks - first, k, t
+    for k in range((w.steps + w.chunk - 1) // w.chunk):
+        enter_chunk(&w, k, True)
+        if w.blocks == 1:
+            project(&w, w.begin, 0, (w.end - w.begin) * w.batch)
+        else:
+            for t in range(w.begin, w.end):
+                project(&w, t, first, rows)
+        w.rows(&w, first, rows)
+
+
+cdef void walk_back(void *context, Py_ssize_t block) noexcept nogil:
+    """The same back; the gradients of the gates of all steps are kept for the weights'."""
+    cdef walk w = (<walk *>context)[0]
+    cdef Py_ssize_t first = w.batch * block // w.blocks, rows = w.batch * (block + 1) // w.blocks - first, k, t
+    cdef char *dg = w.dg
+    for k in range((w.steps + w.chunk - 1) // w.chunk):
+        enter_chunk(&w, k, False)
+        w.dg = dg + at(&w, w.begin, 0, w.dgates)
+        w.rows(&w, first, rows)
+        for t in range(w.begin, w.end):
+            write_dx(&w, t, first, rows)
+
+
+cdef void some_weight_gradients(void *context, Py_ssize_t part) noexcept nogil:
+    cdef walk w = (<walk *>context)[0]
+    cdef Py_ssize_t low = part * GATES, k
+    cdef char *dg = w.dg
+    for k in range((w.steps + w.chunk - 1) // w.chunk):
+        enter_chunk(&w, k, False)
+        w.dg = dg + at(&w, w.begin, 0, w.dgates)
+        weight_gradients(&w, low, min(low + GATES, w.dgates))
+
+
+cdef void walk_all(walk *w, bint forward) noexcept nogil:
+    """Walk over all steps. One thread takes chunk after chunk while it is in the cache; the sums are the same."""
+    cdef Py_ssize_t k
+    if forward:
+        parallel(walk_forward, w, w.blocks)
+    elif w.blocks > 1:
+        parallel(walk_back, w, w.blocks)
+        parallel(some_weight_gradients, w, (w.dgates + GATES - 1) // GATES)
+    else:
+        for k in range((w.steps + w.chunk - 1) // w.chunk):
+            enter_chunk(w, k, False)
+            w.rows(w, 0, w.batch)
+            write_dx(w, w.begin, 0, (w.end - w.begin) * w.batch)
+            weight_gradients(w, 0, w.dgates)
 
 
 # --- from memoryviews to walks ---------------------------------------------------------------------------------------
@@ -456,7 +500,7 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
     """Take the workspace, pack the weights, and walk."""
     cdef Py_ssize_t H = w.hidden, unit = w.unit, main = 2 * H if w.gates == 3 * H else w.gates
     cdef bint gated = w.gates > H
-    cdef Py_ssize_t least = (CHUNK_ROWS + w.batch - 1) // max(w.batch, 1), bytes = w.batch * w.gates * unit, m
+    cdef Py_ssize_t least = (CHUNK_ROWS + w.batch - 1) // max(w.batch, 1), bytes = w.batch * w.gates * unit, m, kept
     cdef Py_ssize_t weights = w.gates * (w.inputs + H) * unit
     cdef void *block
     cdef char *space
@@ -467,7 +511,7 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
     w.chunk = max(1, min(w.steps, max(least, max(CHUNK, weights // 2) // bytes)))
     m = w.chunk * w.batch
     w.blocks = 1
-    if m * w.gates * H >= PARALLEL:
+    if w.steps * w.batch * w.gates * H >= PARALLEL:
         w.blocks = max(1, min(num_threads(), w.batch // PARALLEL_ROWS))
     w.w_ih.table = w.w_hh.table = w.w_hn.table = w.table
     w.w_ih.unit = w.w_hh.unit = w.w_hn.unit = unit
@@ -476,9 +520,10 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
     w.w_hh.depth, w.w_hh.n = (H, main) if forward else (main, H)
     if main < w.gates:
         w.w_hn.depth = w.w_hn.n = H
+    kept = m if w.blocks == 1 else w.steps * w.batch
     block = malloc((packed_size(w.w_ih.depth, w.w_ih.n) + packed_size(w.w_hh.depth, w.w_hh.n)
                     + packed_size(w.w_hn.depth, w.w_hn.n) + max(w.gates, w.inputs) + 2 * w.batch * H
-                    + (m * (w.gates + H) if forward else (m + min(m, TURNED) + 1) * w.dgates)) * unit + 12 * 64)
+                    + (m * (w.gates + H) if forward else (kept + min(m, TURNED) + 1) * w.dgates)) * unit + 12 * 64)
     if block == NULL:
         raise MemoryError
     with nogil:
@@ -501,7 +546,7 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
             if main < w.gates:
                 pack(&w.w_hn, <const char *>&w_hh[main, 0], 1, H)
         else:
-            w.dg = take(&space, m * w.dgates * unit)
+            w.dg = take(&space, kept * w.dgates * unit)
             w.turned = take(&space, min(m, TURNED) * w.dgates * unit)
             w.total = take(&space, w.dgates * unit)
             pack(&w.w_ih, <const char *>&w_ih[0, 0], w.inputs, 1)
@@ -510,7 +555,7 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
                 pack(&w.w_hn, <const char *>&w_hh[main, 0], H, 1)
             if w.dy != NULL and w.steps:  # of the last step of the walk; pass_back adds the others
                 w.table.accumulate(w.dh, w.dy + at(w, 0 if w.reverse else w.steps - 1, 0, H), w.batch * H)
-        each_chunk(w, forward)
+        walk_all(w, forward)
         free(block)
     return 0
 
