@@ -3,12 +3,14 @@
 import csv
 import errno
 import functools
+import io
 import json
 import math
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -189,6 +191,19 @@ def test_verbose_prints_a_row_an_epoch(capsys):
     ]
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
+
+
+def test_a_terminal_gets_a_progress_bar(monkeypatch, capsys):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(sys, "stderr", screen := Terminal())
+    trainer().fit(DATA, epochs=3, batch_size=25, verbose=True, callbacks=[lambda run: time.sleep(0.11)])
+    assert "0.00 of 3 |" in screen.getvalue()
+    assert "1.50 of 3 |" in screen.getvalue()
+    assert ", loss 0." in screen.getvalue()
+    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 def test_metrics():

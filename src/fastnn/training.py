@@ -294,7 +294,7 @@ class Trainer:
             if resume and os.path.exists(checkpoint):
                 self._restore(checkpoint, train)
         self._stopping = False
-        with Interrupt() as interrupt, Display(self, epochs, verbose) as show:
+        with Interrupt() as interrupt, Display(self, epochs, verbose, train) as show:
             while self.epoch < epochs and not self._stopping and not self._out_of(patience):
                 for batch in self._rest(train):
                     began = time.perf_counter()
@@ -640,22 +640,22 @@ class Interrupt:
 class Display:
     """What a verbose training shows: a row for each report, and on a terminal a progress bar."""
 
-    def __init__(self, trainer, epochs, verbose):
-        self.verbose, self.bar = verbose, None
+    def __init__(self, trainer, epochs, verbose, train):
+        self.bar, self.headed = None, False
         if verbose:
             from tqdm import tqdm
 
+            self.share = 1 / max(len(train), 1) if hasattr(train, "__len__") else 0.0  # of an epoch, in a batch
             columns, lines = shutil.get_terminal_size()  # not left to tqdm, which hides itself if it has no size
             self.bar = tqdm(
                 total=epochs,
-                initial=trainer.epoch,
+                initial=trainer.epoch + trainer.batch * self.share,
                 leave=False,
                 disable=None,  # shown on a terminal only
                 ncols=columns - 1,
                 nrows=lines,
-                bar_format="{n:.0f}/{total} |{bar}| {elapsed}, {remaining} to go{postfix}",
+                bar_format="{n:.2f} of {total} |{bar}| {elapsed}, {remaining} to go{postfix}",
             )
-            self.headed = False
 
     def __enter__(self):
         return self
@@ -666,16 +666,17 @@ class Display:
 
     def step(self, loss):
         if self.bar is not None and not self.bar.disable:
-            self.bar.set_postfix_str(f"loss {loss:.4g}")
+            self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
+            self.bar.update(self.share)
 
     def report(self, report):
-        if not self.verbose:
+        if self.bar is None:
             return
         if not self.headed:
             self.bar.write("  ".join(f"{name:>10}" for name in report))
             self.headed = True
         self.bar.write("  ".join(f"{value:>{max(10, len(name))}.5g}" for name, value in report.items()))
-        self.bar.update()
+        self.bar.update(report["epoch"] - self.bar.n)
 
 
 def described(train, batch_size, shuffle):
