@@ -191,7 +191,17 @@ static void F(window_sum)(void *out_, const void *x_, const int32_t *inputs, dou
                           ptrdiff_t n, ptrdiff_t x_step)
 {
     const REAL *const x = (const REAL *)x_ + first;
-    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
+    ptrdiff_t k = 0;
+    for (; k + 4 * F(lanes) <= n; k += 4 * F(lanes)) {
+        F(vector) sum[4] = {0};
+        for (ptrdiff_t i = 0; i < c; i++) {
+            const REAL *const row = x + inputs[i] * x_step + k;
+            UNROLL for (int v = 0; v < 4; v++) sum[v] += *(const F(vector) *)(row + v * F(lanes));
+        }
+        UNROLL for (int v = 0; v < 4; v++)
+            *(F(vector) *)((REAL *)out_ + first + k + v * F(lanes)) = sum[v] * C(factor);
+    }
+    for (; k < n; k += F(lanes)) {
         F(vector) sum = {0};
         for (ptrdiff_t i = 0; i < c; i++) sum += F(take)(x + inputs[i] * x_step + k, n - k, C(0));
         F(give)((REAL *)out_ + first + k, sum * C(factor), n - k);
@@ -203,7 +213,17 @@ static void F(window_add)(void *x_, const void *row_, const int32_t *inputs, dou
                           ptrdiff_t n, ptrdiff_t x_step)
 {
     REAL *const x = (REAL *)x_ + first;
-    for (ptrdiff_t k = 0; k < n; k += F(lanes)) {
+    ptrdiff_t k = 0;
+    for (; k + 4 * F(lanes) <= n; k += 4 * F(lanes)) {
+        F(vector) gain[4];
+        UNROLL for (int v = 0; v < 4; v++)
+            gain[v] = *(const F(vector) *)((const REAL *)row_ + first + k + v * F(lanes)) * C(factor);
+        for (ptrdiff_t i = 0; i < c; i++) {
+            REAL *const to = x + inputs[i] * x_step + k;
+            UNROLL for (int v = 0; v < 4; v++) *(F(vector) *)(to + v * F(lanes)) += gain[v];
+        }
+    }
+    for (; k < n; k += F(lanes)) {
         const F(vector) gain = F(take)((const REAL *)row_ + first + k, n - k, C(0)) * C(factor);
         for (ptrdiff_t i = 0; i < c; i++) {
             REAL *const to = x + inputs[i] * x_step + k;

@@ -587,7 +587,10 @@ def table_arguments(threshold, alias, size):
 
 
 def windows_arguments(tokens, ends, keep):
-    """Return the checked ids, ends of sentences, and probabilities of `context_windows`."""
+    """Return the checked ids, ends of sentences, and probabilities of `context_windows`.
+
+    Whether ids are among those of `keep` is still to be seen.
+    """
     tokens, ends = word_ids(tokens, "tokens"), _offsets(ends, "ends")
     if tokens.ndim != 1:
         raise ValueError(f"tokens have shape {tokens.shape}, expected one axis")
@@ -598,14 +601,14 @@ def windows_arguments(tokens, ends, keep):
         keep = np.ascontiguousarray(as_float(keep, "keep"), np.float64)
         if keep.ndim != 1:
             raise ValueError(f"keep has shape {keep.shape}, expected one axis")
-        if tokens.size and not (tokens.min() >= 0 and tokens.max() < len(keep)):
-            wrong = tokens[(tokens < 0) | (tokens >= len(keep))][0]
-            raise IndexError(f"tokens hold {wrong}, which is not among the {len(keep)} of keep")
     return tokens, ends, keep
 
 
 def step_arguments(vectors, output, inputs, bounds, targets, block):
-    """Return the checked inputs, bounds, targets and block of a step that updates two tables in place."""
+    """Return the checked inputs, bounds, targets and block of a step that updates two tables in place.
+
+    Whether inputs and targets are rows of the tables is still to be seen.
+    """
     for name, table in (("vectors", vectors), ("output", output)):
         if not isinstance(table, np.ndarray):
             raise TypeError(f"{name} is a {type(table).__name__}, expected a NumPy array, to be updated in place")
@@ -628,7 +631,4 @@ def step_arguments(vectors, output, inputs, bounds, targets, block):
         raise ValueError(f"targets have shape {targets.shape}, expected (windows, 1 + negatives)")
     if len(bounds) != len(targets) + 1 or bounds[0] != 0 or bounds[-1] != len(inputs) or (np.diff(bounds) < 0).any():
         raise ValueError(f"bounds do not rise from 0 to {len(inputs)}, the number of inputs, in {len(targets)} windows")
-    for name, ids, rows in (("inputs", inputs, len(vectors)), ("targets", targets, len(output))):
-        if ids.size and not (ids.min() >= 0 and ids.max() < rows):
-            raise IndexError(f"{name} hold {ids[(ids < 0) | (ids >= rows)][0]}, which is not among the {rows} rows")
     return inputs, bounds, targets, as_count(block, "block")

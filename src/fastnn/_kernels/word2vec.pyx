@@ -9,7 +9,7 @@ cimport cython
 import numpy as np
 from cython cimport floating
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memchr, memcmp, memcpy, memset
 
@@ -30,6 +30,19 @@ cdef enum:
 
 cdef bitgen_t *source_of(bit_generator):
     return <bitgen_t *>PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
+
+
+cdef int check_ids(const int32_t *ids, Py_ssize_t n, Py_ssize_t rows, str name, str of="rows") except -1:
+    """Raise IndexError unless every id is one of `rows`."""
+    cdef Py_ssize_t i
+    cdef uint32_t wrong = 0, count = <uint32_t>min(rows, <Py_ssize_t>0x80000000)
+    for i in range(n):
+        wrong |= <uint32_t>ids[i] >= count  # negative ones are large
+    if wrong:
+        for i in range(n):
+            if not 0 <= ids[i] < rows:
+                raise IndexError(f"{name} hold {ids[i]}, which is not among the {rows} {of}")
+    return 0
 
 
 # --- sampling --------------------------------------------------------------------------------------------------------
@@ -114,10 +127,8 @@ def context_windows(
     ):
         raise ValueError(f"there is no room for the windows of {n} words")
     count = 0
-    if keep is not None:
-        for i in range(n):
-            if not 0 <= tokens[i] < keep.shape[0]:
-                raise IndexError(f"tokens hold {tokens[i]}, which is not among the {keep.shape[0]} of keep")
+    if keep is not None and n:
+        check_ids(&tokens[0], n, keep.shape[0], "tokens", "of keep")
     generator = rng.bit_generator
     source = source_of(generator)
     with generator.lock, nogil:
@@ -260,18 +271,6 @@ cdef double run(walk *w, Py_ssize_t block) noexcept nogil:
             loss += w.losses[i]
         w.begin = w.end
     return loss
-
-
-cdef int check_ids(const int32_t *ids, Py_ssize_t n, Py_ssize_t rows, str name) except -1:
-    cdef Py_ssize_t i
-    cdef bint wrong = False
-    for i in range(n):
-        wrong |= not 0 <= ids[i] < rows
-    if wrong:
-        for i in range(n):
-            if not 0 <= ids[i] < rows:
-                raise IndexError(f"{name} hold {ids[i]}, which is not among the {rows} rows")
-    return 0
 
 
 cdef double step(

@@ -28,6 +28,7 @@ STALE = 2, 1024  # how often the commonest word is, and how many windows are, in
 SCAN = 200_000  # words that are counted at a time
 LETTERS = 6  # of a word and the space after it, about
 SEEN = ("corpus_count", "corpus_total_words")  # of the text, which a file keeps
+SHARING = 3  # words of a context, at most, that share negatives
 TOGETHER = 16  # windows whose softmax is taken at once
 PADDING = 16  # numbers that rows are a multiple of
 
@@ -86,8 +87,9 @@ class Word2Vec(Module):
     Notes
     -----
     Mikolov et al. (2013), arXiv:1301.3781 and "Distributed representations of words and phrases and their
-    compositionality". Negatives are drawn once for all words of a context (Ji et al., arXiv:1604.04661). Kept of a word
-    with the share f of the text is sqrt(sample / f) + sample / f. Vectors begin uniform between -1 and 1, over
+    compositionality". In skip-gram three words of a context share negatives, as in Ji et al. (arXiv:1604.04661) all do:
+    it takes an eighth longer, and neighbours come out nearly as much like gensim's as those of its own runs. Kept of a
+    word with the share f of the text is sqrt(sample / f) + sample / f. Vectors begin uniform between -1 and 1, over
     vector_size, as in gensim; the exponential is computed, not looked up, and no score is left out for being large.
 
     Examples
@@ -241,6 +243,9 @@ class Word2Vec(Module):
         )
         if not self.negative:
             return len(centres), words, self._softmax_steps(centres, contexts, bounds, rate)
+        trained = len(centres)
+        if self.sg:
+            centres, bounds = _parts(centres, bounds, SHARING)
         targets = np.empty((len(centres), 1 + self.negative), np.int32)
         targets[:, 0] = centres
         targets[:, 1:] = F.alias_sample(*self._table, (len(centres), self.negative), rng)
@@ -249,7 +254,7 @@ class Word2Vec(Module):
             options["mean"] = bool(self.cbow_mean)
         step = F.skipgram_step if self.sg else F.cbow_step
         loss = step(_whole(self.wv.vectors), _whole(self.syn1neg), contexts, bounds, targets, **options)
-        return len(centres), words, loss or 0.0
+        return trained, words, loss or 0.0
 
     def _softmax_steps(self, centres, contexts, bounds, rate):
         """Train to tell the words in the middle from all others, some windows at a time; return the loss."""
@@ -306,6 +311,15 @@ class Word2Vec(Module):
 
     def __repr__(self):
         return f"Word2Vec({len(self.wv):,} words, vector_size={self.vector_size}, alpha={self.alpha})"
+
+
+def _parts(centres, bounds, most):
+    """Cut windows into equal parts of at most so many words; return the words in the middle, and the bounds."""
+    lengths = np.diff(bounds)
+    parts = -(-lengths // most)
+    owner = np.repeat(np.arange(len(centres)), parts)
+    number = np.arange(len(owner)) - np.repeat(np.cumsum(parts) - parts, parts)
+    return centres[owner], np.append(bounds[owner] + lengths[owner] * number // parts[owner], bounds[-1])
 
 
 def _padded(rows, columns):

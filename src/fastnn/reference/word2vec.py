@@ -8,6 +8,12 @@ from fastnn.reference.activations import sigmoid, softplus
 __all__ = ["alias_sample", "alias_table", "cbow_step", "context_windows", "skipgram_step"]
 
 
+def _check_ids(ids, rows, name, of="rows"):
+    wrong = (ids < 0) | (ids >= rows)
+    if wrong.any():
+        raise IndexError(f"{name} hold {ids[wrong][0]}, which is not among the {rows} {of}")
+
+
 def alias_table(weights):
     """Return Walker's table, made by Vose's method: what a small weight leaves free of its place a large one takes."""
     threshold = weights_argument(weights)
@@ -35,6 +41,8 @@ def context_windows(tokens, ends, window, rng, *, keep=None, shrink=True):
     """Drop each word with probability 1 - keep[word]; then take around each up to `reach` words of its sentence."""
     tokens, ends, keep = windows_arguments(tokens, ends, keep)
     window, rng = as_count(window, "window"), as_generator(rng)
+    if keep is not None:
+        _check_ids(tokens, len(keep), "tokens", "of keep")
     tokens = tokens[: ends[-1] if len(ends) else 0]
     kept = np.ones(len(tokens), bool) if keep is None else rng.random(len(tokens)) < keep[tokens]
     centres, ends = tokens[kept], np.concatenate([[0], np.cumsum(kept)])[ends]
@@ -82,6 +90,8 @@ def _step(vectors, output, inputs, bounds, targets, lr, block, hidden, spread):
 def skipgram_step(vectors, output, inputs, bounds, targets, *, lr, block=1, need_loss=True):
     """Train every input of a window alone to tell the first of its targets from the others."""
     inputs, bounds, targets, block = step_arguments(vectors, output, inputs, bounds, targets, block)
+    _check_ids(inputs, len(vectors), "inputs")
+    _check_ids(targets, len(output), "targets")
     loss = _step(vectors, output, inputs, bounds, targets, lr, block, lambda rows: rows, lambda gain, n: gain)
     return loss if need_loss else None
 
@@ -89,6 +99,8 @@ def skipgram_step(vectors, output, inputs, bounds, targets, *, lr, block=1, need
 def cbow_step(vectors, output, inputs, bounds, targets, *, lr, mean=True, block=1, need_loss=True):
     """Train the mean, or the sum, of the inputs of a window to tell the first of its targets from the others."""
     inputs, bounds, targets, block = step_arguments(vectors, output, inputs, bounds, targets, block)
+    _check_ids(inputs, len(vectors), "inputs")
+    _check_ids(targets, len(output), "targets")
     hidden = lambda rows: (rows.mean if mean else rows.sum)(axis=0, keepdims=True)
     spread = lambda gain, n: gain if mean else gain / n
     loss = _step(vectors, output, inputs, bounds, targets, lr, block, hidden, spread)
