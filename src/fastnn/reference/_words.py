@@ -44,13 +44,13 @@ def read_text(vectors, spans, data, at):
     for row in range(len(vectors)):
         end = data.find(b"\n", at)
         end = len(data) if end < 0 else end
-        word, *numbers = data[at:end].rstrip().rsplit(maxsplit=vectors.shape[1])
+        parts = data[at:end].rstrip().rsplit(maxsplit=vectors.shape[1])
         try:
-            if at >= end or len(numbers) < vectors.shape[1] or not word:
+            if len(parts) <= vectors.shape[1]:
                 return row, at
-            vectors[row] = [float(number) for number in numbers]
+            vectors[row] = [float(number) for number in parts[1:]]
         except ValueError:
             return row, at
-        spans[row] = at, at + len(word)
+        spans[row] = at, at + len(parts[0])
         at = end + 1
     return len(vectors), at
