@@ -167,13 +167,15 @@ class NGramLM:
         """Return the rows of n-grams of this length, -1 for those that were not counted."""
         if length == 1:
             return keys
-        table = self._keys[length]
-        order = keys.argsort()  # sorted questions walk through the table, where others would jump about
-        keys = keys[order]
-        rows = np.searchsorted(table, keys)
-        rows[rows == len(table)] = -1
-        found = np.empty_like(rows)
-        found[order] = np.where(table[rows] == keys, rows, -1) if len(table) else -1
+        table, found = self._keys[length], np.full(len(keys), -1)
+        possible = np.flatnonzero(keys >= 0) if len(table) else []  # a context without a row makes a negative key
+        if len(possible):
+            keys = keys.take(possible)
+            order = keys.argsort()  # sorted questions walk through the table, where others would jump about
+            keys = keys.take(order)
+            rows = table.searchsorted(keys)
+            rows[rows == len(table)] = -1
+            found[possible.take(order)] = np.where(table.take(rows) == keys, rows, -1)
         return found
 
     # ---- smoothing ------------------------------------------------------------------------------------------
