@@ -149,8 +149,8 @@ typedef struct {
                    ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t init_row, ptrdiff_t a_row, ptrdiff_t row,
                    ptrdiff_t column);
     void (*matvec)(void *out, const void *w, const void *a, ptrdiff_t n, ptrdiff_t depth, ptrdiff_t w_row);
-    void (*matvecs)(void *out, const void *w, const void *a, ptrdiff_t m, ptrdiff_t n, ptrdiff_t depth,
-                    ptrdiff_t out_row, ptrdiff_t w_row, ptrdiff_t a_row);
+    void (*matvecs)(void *out, const void *init, const void *w, const void *a, ptrdiff_t m, ptrdiff_t n,
+                    ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t w_row, ptrdiff_t a_row);
     fnn_cell *cells[FNN_N_CELLS];
     void (*mask_scale)(void *out, const void *in, const uint8_t *mask, double scale, ptrdiff_t n);
     /* embedding.h: out += in; the sum or mean of `count` rows of a table, `skip` and NULL weights aside; factor * in */

@@ -113,8 +113,8 @@ cdef extern from "fastnn.h" nogil:
             void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
             Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*matvec)(void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
-        void (*matvecs)(void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                        Py_ssize_t) noexcept nogil
+        void (*matvecs)(void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                        Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         fnn_cell *cells[FNN_N_CELLS]
         void (*mask_scale)(void *, const void *, const uint8_t *, double, Py_ssize_t) noexcept nogil
         void (*accumulate)(void *, const void *, Py_ssize_t) noexcept nogil

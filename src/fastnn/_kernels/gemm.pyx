@@ -134,14 +134,13 @@ def matmul(floating[:, ::1] out, const floating[:, :] a, const floating[:, :] b,
 cdef void dot_block(void *context, Py_ssize_t block) noexcept nogil:
     """Write some rows of init + a @ b as dot products, where the columns of b lie densely, and init is one row."""
     cdef factors *f = <factors *>context
-    cdef Py_ssize_t i, first = block * ROWS, rows = min(ROWS, f.m - first)
-    cdef char *out = f.out + first * f.n * f.unit
-    for i in range(rows):
-        memcpy(out + i * f.n * f.unit, f.init, f.n * f.unit)
+    cdef Py_ssize_t first = block * ROWS
     if f.m == 1:
-        f.table.matvec(out, f.b, f.a, f.n, f.depth, f.column)
+        memcpy(f.out, f.init, f.n * f.unit)
+        f.table.matvec(f.out, f.b, f.a, f.n, f.depth, f.column)
     else:
-        f.table.matvecs(out, f.b, f.a + first * f.a_row * f.unit, rows, f.n, f.depth, f.n, f.column, f.a_row)
+        f.table.matvecs(f.out + first * f.n * f.unit, f.init, f.b, f.a + first * f.a_row * f.unit,
+                        min(ROWS, f.m - first), f.n, f.depth, f.n, f.column, f.a_row)
 
 
 cdef bint plain(cnp.ndarray x, int ndim, int kind) noexcept:
