@@ -322,8 +322,8 @@ class NGramLM:
         """Return n tokens that go on from a prefix, which may be empty.
 
         The arguments are those of `CharLM.sample`, except that the model's own probabilities, temperature 1, are the
-        default, and that the unknown word may be drawn, since nothing else may follow. Characters come as a str, words as
-        a list, indices as an array.
+        default, and that the unknown word may be drawn, since nothing else may follow. Characters come as a str,
+        words as a list, indices as an array.
         """
         self._check_counted()
         n, rng = as_count(n, "n", least=0), np.random.default_rng(rng)
