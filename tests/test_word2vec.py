@@ -173,19 +173,19 @@ def test_large_scores(isa, name, scale):
 def test_bits_do_not_depend_on_threads_or_layout(isa, name, rng):
     from fastnn._kernels import cpu
 
-    vectors, output, *rest = problem(rng, dim=90, windows=500, words=100, dtype=np.float32)
+    vectors, output, *rest = problem(rng, dim=90, windows=2000, words=3000, negative=9, dtype=np.float32)
     wide = [np.full((len(table), 101), 7, "f") for table in (vectors, output)]
     before, found = cpu.get_num_threads(), []
     try:
         for threads in (1, 2, 3):
             cpu.set_num_threads(threads)
-            found.append(stepped(fastnn, name, (vectors, output), *rest, lr=0.1, block=200))
+            found.append(stepped(fastnn, name, (vectors, output), *rest, lr=0.01, block=2000))
     finally:
         cpu.set_num_threads(before)
     for table, values in zip(wide, (vectors, output), strict=True):
         table[:, 3:93] = values
     views = [table[:, 3:93] for table in wide]
-    found.append((getattr(fastnn, name)(*views, *rest, lr=0.1, block=200), *views))
+    found.append((getattr(fastnn, name)(*views, *rest, lr=0.01, block=2000), *views))
     for other in found[1:]:
         for one, same in zip(found[0], other, strict=True):
             assert np.array_equal(one, same)

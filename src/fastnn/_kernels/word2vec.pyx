@@ -23,7 +23,7 @@ cdef extern from "numpy/random/bitgen.h":  # NumPy's own declaration would impor
 
 cdef enum:
     AHEAD = 2  # windows from one to the one whose rows are fetched
-    PARALLEL = 64  # windows of a block that threads are woken for
+    PARALLEL = 4000000  # multiply-adds of one product of a block that threads are woken for
     GRAIN = 16  # windows, and columns, that go together
     FEW = 8  # ids that are copied together
 
@@ -308,7 +308,8 @@ cdef double step(
     w.inputs, w.bounds, w.targets = &inputs[0], &bounds[0], &targets[0, 0]
     w.cbow, w.mean, w.need_loss, w.lr = cbow, mean, need_loss, lr
     block = min(block, w.windows)
-    threads = num_threads() if block >= PARALLEL else 1
+    size = block * w.m * w.columns * (1 if cbow else max(1, inputs.shape[0] // w.windows))
+    threads = num_threads() if size >= PARALLEL else 1
     w.parts = max(1, min(threads, (w.columns + GRAIN - 1) // GRAIN, block // GRAIN))
     w.gains_room = ((1 if cbow else w.widest) * w.m + 63) // 64 * 64
     w.row_room = (w.columns * w.unit + 63) // 64 * 64

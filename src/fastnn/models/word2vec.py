@@ -3,7 +3,7 @@
 a) Text is read in jobs of about `batch_words` words. A job is all that a thread needs (words as integers, learning
    rate, and a generator seeded by its place), so what it does depends on no other job but through the tables.
 b) Several threads take jobs in turn and update the tables at the same time, without locks. In the deterministic mode
-   jobs follow one another, and threads share the work within each.
+   jobs follow one another, and threads share the work within each where that is worth waking them.
 c) Rows of the tables are padded to whole vectors of the processor; `wv.vectors` is a view without the padding, which
    stays 0.
 """
