@@ -96,6 +96,7 @@ def loss(row, v):
     return {
         "softmax": lambda: aten._softmax.out(x, -1, False, out=y),
         "log_softmax": lambda: aten._log_softmax.out(x, -1, False, out=y),
+        "masked_softmax": lambda: aten._softmax.out(torch.where(t["mask"], x, -torch.inf), -1, False, out=y),
         "logsumexp": lambda: torch.logsumexp(x, -1),
         "softmax_backward": lambda: aten._softmax_backward_data(dy, y, -1, torch.float32),
         "log_softmax_backward": lambda: aten._log_softmax_backward_data(dy, y, -1, torch.float32),

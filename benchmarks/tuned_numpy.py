@@ -621,6 +621,66 @@ def log_softmax_backward(dy, y):
     return run
 
 
+def masked_softmax(x, mask, y):
+    """-inf where the mask is not set, then softmax."""
+    filled = np.empty_like(x)
+
+    def by_copy():
+        filled.fill(-np.inf)
+        copyto(filled, x, where=mask)
+
+    def by_choice():
+        copyto(filled, np.where(mask, x, np.float32(-np.inf)))
+
+    def both(fill, form):
+        return lambda: (fill(), form())
+
+    return tuple(both(fill, form) for form in softmax(filled, y) for fill in (by_copy, by_choice))
+
+
+def masked_softmax_backward(dy, y, mask):
+    """y is 0 where the mask is not set, and so is what comes of it."""
+    return softmax_backward(dy, y)
+
+
+def ragged_softmax(x, lengths, y):
+    """Reductions over all runs at once, or one run after the other."""
+
+    def at_once():
+        starts = np.cumsum(lengths) - lengths
+        exp(subtract(x, np.repeat(np.maximum.reduceat(x, starts), lengths), y), y)
+        divide(y, np.repeat(np.add.reduceat(y, starts), lengths), y)
+
+    def in_turn():
+        start = 0
+        for length in lengths.tolist():
+            run = y[start : start + length]
+            exp(subtract(x[start : start + length], x[start : start + length].max(), run), run)
+            divide(run, run.sum(), run)
+            start += length
+
+    return at_once, in_turn
+
+
+def ragged_softmax_backward(dy, y, lengths):
+    dx = np.empty_like(y)
+
+    def at_once():
+        starts = np.cumsum(lengths) - lengths
+        dots = np.add.reduceat(multiply(dy, y, dx), starts)
+        return multiply(subtract(dy, np.repeat(dots, lengths), dx), y, dx)
+
+    def in_turn():
+        start = 0
+        for length in lengths.tolist():
+            run = slice(start, start + length)
+            multiply(subtract(dy[run], np.dot(dy[run], y[run]), dx[run]), y[run], dx[run])
+            start += length
+        return dx
+
+    return at_once, in_turn
+
+
 def softmax_cross_entropy(logits, targets, out):
     """The mean over n rows of log(sum) - (x - max)[target], and softmax / n, less 1 / n at the target."""
     n, classes = logits.shape

@@ -91,14 +91,14 @@ def normal(*shapes):
     return [rng.standard_normal(shape) for shape in shapes]
 
 
-def pair(name, saved=lambda F, name, x: getattr(F, name)(x)):
+def pair(name, saved=None, more=()):
     """Yield the cases of a function of one array, and of the backward function that takes what is saved of it."""
 
     def value(F, x):
-        return getattr(F, name)(x)
+        return getattr(F, name)(x, *more)
 
     def backward(F, dy, x):
-        return getattr(F, f"{name}_backward")(dy, saved(F, name, x))
+        return getattr(F, f"{name}_backward")(dy, saved(F, name, x) if saved else value(F, x), *more)
 
     x, dy = normal((6, 5), (6, 5))
     check = lambda x: ((dy * value(fastnn, x)).sum(), backward(fastnn, dy, x)), [x]
@@ -118,6 +118,8 @@ def activations():
 def losses():
     yield from pair("softmax")
     yield from pair("log_softmax")
+    yield from pair("masked_softmax", more=[np.arange(5) < [[5], [0], [2], [3], [5], [1]]])
+    yield from pair("ragged_softmax", more=[[2, 0, 3]])
     check = lambda x: (fastnn.logsumexp(x).sum(), fastnn.softmax(x)), normal((6, 5))
     yield "logsumexp", lambda F, x: F.logsumexp(x), normal((6, 5)), check
     targets = np.array([0, 3, 4, 1, 1, 2])

@@ -54,6 +54,10 @@ def further():
         yield name, loss, [x, make(dy)]
     weighted = lambda F, x, t, p, w: F.sigmoid_cross_entropy(x, t, pos_weight=p, weight=w)
     yield "sigmoid_cross_entropy", weighted, [x, chances, np.abs(dy), weight]
+    yield "masked_softmax", lambda F, x, mask: F.masked_softmax(x, mask), [x, mask]
+    yield "masked_softmax_backward", lambda F, *a: F.masked_softmax_backward(*a), [dy, chances, mask]
+    yield "ragged_softmax", lambda F, x, n: F.ragged_softmax(x, n), [x, np.array([2, 0, 3])]
+    yield "ragged_softmax_backward", lambda F, *a: F.ragged_softmax_backward(*a), [dy, chances, np.array([2, 0, 3])]
     yield "dropout_backward", lambda F, dy, mask: F.dropout_backward(dy, mask, 0.5), [dy, mask]
 
     for cell, (gates, state) in bench.CELLS.items():
@@ -254,6 +258,8 @@ OUTPUTS = {
     "sigmoid": lambda out: fastnn.sigmoid(X, out=out),
     "leaky_relu": lambda out: fastnn.leaky_relu(X, out=out),
     "softmax": lambda out: fastnn.softmax(X, out=out),
+    "masked_softmax": lambda out: fastnn.masked_softmax(X, X > 0, out=out),
+    "ragged_softmax": lambda out: fastnn.ragged_softmax(X, [2, 0, 3], out=out),
     "softmax_cross_entropy": lambda out: fastnn.softmax_cross_entropy(X, [0, 3, 4, 1, 1, 2], grad_out=out)[1],
     "nll_loss": lambda out: fastnn.nll_loss(X, [0, 3, 4, 1, 1, 2], grad_out=out)[1],
     "huber_loss": lambda out: fastnn.huber_loss(X, X[::-1], grad_out=out)[1],

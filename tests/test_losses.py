@@ -23,11 +23,27 @@ CASES = [
     ("logsumexp", lambda x, rng: (x,), 2, 4),
     ("softmax_backward", lambda x, rng: (noise(x, rng), reference.softmax(x)), 2, 6),
     ("log_softmax_backward", lambda x, rng: (noise(x, rng), reference.log_softmax(x)), 4, 120),
+    ("masked_softmax", lambda x, rng: (x, some(x, rng)), 16, 1),
+    ("masked_softmax_backward", lambda x, rng: (noise(x, rng), reference.softmax(x), some(x, rng)), 2, 8),
+    ("ragged_softmax", lambda x, rng: (x, runs(x, rng)), 16, 1),
+    ("ragged_softmax_backward", lambda x, rng: (noise(x, rng), reference.softmax(x), runs(x, rng)), 2, 8),
 ]
 
 
 def noise(like, rng):
     return rng.normal(size=like.shape).astype(like.dtype)
+
+
+def some(like, rng):
+    """Return a mask, of which some rows are wholly False."""
+    return (rng.random(like.shape) < 0.7) & (rng.random((len(like), 1)) < 0.9)
+
+
+def runs(like, rng):
+    """Return lengths of all sizes, 0 among them, that add up to the columns."""
+    n = like.shape[1]
+    cuts = np.sort(rng.integers(0, n + 1, n // 20 + rng.integers(4)))
+    return np.diff(cuts, prepend=0, append=n)
 
 
 def agree(result, expected, dtype):
@@ -51,7 +67,7 @@ def test_values(isa, rng, name, arguments, relative, absolute, dtype):
         x = (4 * rng.normal(size=(rows, n))).astype(dtype)
         args = arguments(x, rng)
         result = getattr(fastnn, name)(*args)
-        truth = getattr(reference, name)(*(a.astype(np.float64) for a in args))
+        truth = getattr(reference, name)(*(a.astype(np.float64) if a.dtype == dtype else a for a in args))
         assert result.dtype == dtype
         assert result.shape == truth.shape
         close(result, truth, dtype, relative, absolute)
@@ -70,6 +86,66 @@ def test_far_terms_may_vanish_but_not_blur(isa):
     y = fastnn.softmax(np.hstack([x, np.full((1, 60), -500, np.float32)]))[0]
     np.testing.assert_allclose(y[:3], np.exp(np.float64([0, -80, -87])), rtol=1e-6)
     assert np.all(y[3:] < 2.0**-125)
+
+
+# --- rows of which a part counts, rows made of runs -----------------------------------------------------------------
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("n", [5, 70])
+def test_what_is_masked_makes_no_difference(isa, rng, n, dtype):
+    x, dy = rng.normal(size=(2, 40, n)).astype(dtype)
+    mask = some(x, rng)
+    mask[0], mask[1] = True, False
+    y = fastnn.masked_softmax(x, mask)
+    gradient = fastnn.masked_softmax_backward(dy, y, mask)
+    agree(y[0], fastnn.softmax(x[0]), dtype)
+    assert not y[~mask].any()
+    assert not gradient[~mask].any()
+    for junk in INF, -INF, NAN:
+        x[~mask] = dy[~mask] = junk
+        np.testing.assert_array_equal(fastnn.masked_softmax(x, mask), y)
+        np.testing.assert_array_equal(fastnn.masked_softmax_backward(dy, y, mask), gradient)
+
+
+def test_what_counts_is_as_in_softmax(isa):
+    x = np.array([[NAN, 1, 2, 9], [INF, 1, 2, 9], [-INF, -INF, -INF, 9], [-INF, 0, 0, 9]])
+    y = fastnn.masked_softmax(x, [True, True, True, False])
+    np.testing.assert_array_equal(y, [[NAN, NAN, NAN, 0], [NAN, NAN, NAN, 0], [0, 0, 0, 0], [0, 0.5, 0.5, 0]])
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (4, 1), (4, 5), (3, 1, 1), (1, 4, 5), (3, 4, 5)])
+@pytest.mark.parametrize("axis", [-1, 0, 1])
+def test_masks_broadcast(rng, shape, axis):
+    x, dy = rng.normal(size=(2, 3, 4, 5))
+    mask = rng.random(shape) < 0.6
+    whole = np.broadcast_to(mask, x.shape)
+    y = fastnn.masked_softmax(x, mask, axis)
+    close(y, fastnn.masked_softmax(x, whole.copy(), axis), np.float64, 2, 0)
+    close(y, reference.masked_softmax(x, mask, axis), np.float64, 8, 1)
+    dx = fastnn.masked_softmax_backward(dy, y, mask, axis)
+    close(dx, reference.masked_softmax_backward(dy, y, whole, axis), np.float64, 8, 4)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_run_is_a_row(isa, rng, dtype):
+    """Bit for bit, whatever stands beside it."""
+    for lengths in [], [0], [1], [64, 65], [3, 0, 70, 64, 1, 0, 7, 33], [2] * 100, [1000, 5, 500], list(range(90)):
+        x, dy = (4 * rng.normal(size=(2, 3, sum(lengths)))).astype(dtype)
+        y = fastnn.ragged_softmax(x, np.array(lengths, int))
+        dx = fastnn.ragged_softmax_backward(dy, y, np.array(lengths, int))
+        start = 0
+        for length in lengths:
+            run = slice(start, start := start + length)
+            agree(y[:, run], fastnn.softmax(x[:, run].copy()), dtype)
+            agree(dx[:, run], fastnn.softmax_backward(dy[:, run].copy(), y[:, run].copy()), dtype)
+        agree(fastnn.ragged_softmax(x.T, np.array(lengths, int), 0).T, y, dtype)
+        agree(fastnn.ragged_softmax(x.copy(), np.array(lengths, int), out=x), y, dtype)
+
+
+def test_padded_and_packed_sequences_agree(rng):
+    lengths = np.array([3, 0, 5, 1])
+    counts = np.arange(5) < lengths[:, None]
+    x = rng.normal(size=(4, 5))
+    agree(fastnn.masked_softmax(x, counts)[counts], fastnn.ragged_softmax(x[counts], lengths), np.float64)
 
 
 # --- cross entropy ---------------------------------------------------------------------------------------------------
@@ -341,12 +417,13 @@ def test_threads_change_nothing(rng):
 
     def compute():
         yield from fastnn.huber_loss(x, t)
-        for rows, index in (
-            (x[: 50 * 9001].reshape(50, 9001), t[:50] > 0),
-            (x[:700_000].reshape(-1, 7), t[:100_000] > 0),
+        for rows, index, lengths in (
+            (x[: 50 * 9001].reshape(50, 9001), t[:50] > 0, [9001] * 50),
+            (x[:700_000].reshape(-1, 7), t[:100_000] > 0, [3, 11] * 50_000),
         ):
             y = fastnn.softmax(rows)
             yield from (y, fastnn.logsumexp(rows), fastnn.softmax_backward(rows, y))
+            yield from (fastnn.masked_softmax(rows, y > 0.1), fastnn.ragged_softmax(rows.ravel(), lengths))
             yield from fastnn.softmax_cross_entropy(rows, index.astype(np.int64))
             yield from fastnn.softmax_cross_entropy(rows, y, reduction="none")
 
@@ -673,6 +750,18 @@ ERRORS = [
     (lambda: fastnn.softmax(Z, out=[[0] * 3] * 2), TypeError, "out is a list"),
     (lambda: fastnn.softmax_backward(Z[:1], Z), ValueError, r"dy has shape \(1, 3\), expected \(2, 3\)"),
     (lambda: fastnn.log_softmax_backward(Z, Z[0]), ValueError, r"dy has shape \(2, 3\), expected \(3,\)"),
+    (lambda: fastnn.masked_softmax(Z, Z), TypeError, "mask has dtype float64, expected bool"),
+    (lambda: fastnn.masked_softmax(Z, [True, False]), ValueError, r"mask has shape \(2,\), .* broadcasts to \(2, 3\)"),
+    (lambda: fastnn.masked_softmax(Z, Z == 0, 2), ValueError, "x: axis 2"),
+    (lambda: fastnn.masked_softmax(Z, Z == 0, out=Z[0]), ValueError, r"out has shape \(3,\), expected \(2, 3\)"),
+    (lambda: fastnn.masked_softmax_backward(Z[0], Z, Z == 0), ValueError, r"dy has shape \(3,\), expected \(2, 3\)"),
+    (lambda: fastnn.masked_softmax_backward(Z, Z, [0, 1, 1]), TypeError, "mask has dtype int64, expected bool"),
+    (lambda: fastnn.ragged_softmax(Z, [2.0, 1.0]), TypeError, "lengths have dtype float64, expected integers"),
+    (lambda: fastnn.ragged_softmax(Z, [2, 2]), ValueError, "lengths add up to 4, expected 3"),
+    (lambda: fastnn.ragged_softmax(Z, [4, -1]), ValueError, "lengths hold -1, expected numbers of at least 0"),
+    (lambda: fastnn.ragged_softmax(Z, [[2], [1]]), ValueError, r"lengths has shape \(2, 1\), expected \(2,\)"),
+    (lambda: fastnn.ragged_softmax(Z, [2, 1], -3), ValueError, "x: axis -3"),
+    (lambda: fastnn.ragged_softmax_backward(Z, Z, [1, 1]), ValueError, "lengths add up to 2, expected 3"),
 ]
 LOSS_ERRORS = [
     ({"targets": [0, 3]}, IndexError, "targets hold 3, which is not among the 3 classes"),

@@ -89,6 +89,34 @@ def as_generator(rng, name="rng"):
     return rng
 
 
+def as_mask(mask, shape):
+    """Return a mask of bool, broadcast to this shape."""
+    mask = np.asarray(mask)
+    if mask.dtype != bool:
+        raise TypeError(f"mask has dtype {mask.dtype}, expected bool")
+    if mask.shape == shape:
+        return mask
+    try:
+        return np.broadcast_to(mask, shape)
+    except ValueError:
+        raise ValueError(f"mask has shape {mask.shape}, expected one that broadcasts to {shape}") from None
+
+
+def as_bounds(lengths, n):
+    """Return where runs of these lengths begin, and n, where the last of them ends."""
+    lengths = np.asarray(lengths)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"lengths have dtype {lengths.dtype}, expected integers")
+    check_shape(lengths, (lengths.size,), "lengths")
+    if (lengths < 0).any():
+        raise ValueError(f"lengths hold {lengths.min()}, expected numbers of at least 0")
+    bounds = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=bounds[1:])
+    if bounds[-1] != n:
+        raise ValueError(f"lengths add up to {bounds[-1]}, expected {n}, the length of the axis")
+    return bounds
+
+
 def check_reduction(reduction, need_grad, grad_out, prediction, choices=("mean", "sum", "none")):
     """Raise unless a loss can be reduced so, and `grad_out` can take the gradient in the prediction."""
     check_choice(reduction, choices, "reduction")

@@ -164,6 +164,14 @@ def _losses():
             v = {key: np.resize(x, shape) for key, x in zip(keys, some, strict=True)}
             if "targets" in v:
                 v["targets"] = rng.integers(0, shape[1], shape[0])
+            if "mask" in v:
+                v["mask"] = np.arange(shape[1]) < rng.integers(1, shape[1] + 1, (shape[0], 1))
+                if "dy" in v:  # y is that of a softmax there
+                    v["y"] *= v["mask"]
+            if "lengths" in v:  # as many runs as there are rows, shorter and longer ones
+                v |= {key: x.reshape(-1) for key, x in v.items() if key != "lengths"}
+                t = np.linspace(0, 1, shape[0] + 1)
+                v["lengths"] = np.diff((v[keys[0]].size * (t + t * t) / 2).round().astype(int))
             return v
 
         def row(name, arguments, results, keys, limit, shape=shape, draw=draw):
@@ -186,6 +194,10 @@ def _losses():
         yield row("logsumexp", "x", "y", "x", "x.max()")
         yield row("softmax_backward", "dy, y", "dx", ("dy", "y"), "np.add(dy, y)")
         yield row("log_softmax_backward", "dy, y", "dx", ("dy", "y"), "np.add(dy, y)")
+        yield row("masked_softmax", "x, mask, out=y", "y", ("x", "mask", "y"), "np.copyto(y, x)")
+        yield row("masked_softmax_backward", "dy, y, mask", "dx", ("dy", "y", "mask"), "np.add(dy, y)")
+        yield row("ragged_softmax", "x, lengths, out=y", "y", ("x", "lengths", "y"), "np.copyto(y, x)")
+        yield row("ragged_softmax_backward", "dy, y, lengths", "dx", ("dy", "y", "lengths"), "np.add(dy, y)")
         yield row(
             "nll_loss",
             "logits, targets, grad_out=out",

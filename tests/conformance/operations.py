@@ -163,6 +163,30 @@ def logsumexp():
     return Operation("losses", "logsumexp", lambda draw, o: {"x": 3 * draw(*o.shape)}, run, theirs, grid, MORE_ROWS)
 
 
+def parts(name, number, of, there):
+    """A softmax of parts of the rows, which `of` makes of the length of the axis, in their words `there`."""
+
+    def inputs(draw, o):
+        return {"x": 3 * draw(*o.shape), "part": of(draw, o.shape[o.axis], o)}
+
+    def run(a, o):
+        y = getattr(fastnn, name)(a["x"], a["part"], o.axis)
+        return {"y": y}, lambda d: {"x": getattr(fastnn, f"{name}_backward")(d["y"], y, a["part"], o.axis)}
+
+    theirs = lambda torch, a, o: {"y": there(torch, a["x"], a["part"], o.axis)}
+    return Operation("losses", name, inputs, run, theirs, ROWS | number, MORE_ROWS)
+
+
+def of_parts():
+    """PyTorch's own softmax of what may be wholly masked is the one in its attention."""
+    masks = lambda draw, n, o: draw(*o.shape[-o.axes :]) > (-0.5 if o.axes else 0)
+    masked = lambda torch, x, mask, axis: torch.ops.aten._safe_softmax(torch.where(mask, x, -torch.inf), axis)
+    yield parts("masked_softmax", {"axes": [0, 1]}, masks, masked)
+    cut = lambda draw, n, o: np.diff(np.sort(draw.below(n + 1, o.cuts)), prepend=0, append=n)
+    ragged = lambda torch, x, n, axis: torch.cat([run.softmax(axis) for run in x.split(n.tolist(), axis)], axis)
+    yield parts("ragged_softmax", {"cuts": [0, 1, 4]}, cut, ragged)
+
+
 def of_classes(name, there, first, **grid):
     """A loss of one row of numbers a target; PyTorch has the classes on axis 1, or the only one."""
     class_axis = lambda o: o.axis % len(o.shape) if len(o.shape) > 1 else 0
@@ -256,6 +280,7 @@ def losses():
     yield rows("softmax")
     yield rows("log_softmax")
     yield logsumexp()
+    yield from of_parts()
     targets = ["indices", "probabilities", "all ignored"]
     smoothing = {"label_smoothing": [0.0, 0.1, 1.0]}
     yield of_classes("softmax_cross_entropy", "cross_entropy", "logits", targets=targets, **smoothing)

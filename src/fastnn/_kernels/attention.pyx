@@ -3,6 +3,7 @@
 a) Each sequence of the batch is a task. It works on the first `length` keys and values alone: what stands after them
    is never read, and costs nothing.
 b) The scores are -inf past the lengths: there the softmax makes them 0, and so all of a row that is wholly -inf.
+   A NaN goes through the whole row, so that they are set to 0 once more.
 c) From FEW queries on the products are those of matrices, and the softmax of all sequences is taken at once; fewer
    take the keys and values as they lie, and go through all steps while a sequence is in the cache.
 d) With v the score is additive; query and keys are then the projected ones.
@@ -151,7 +152,10 @@ cdef void softmax(void *context, Py_ssize_t t) noexcept nogil:
 
 cdef void summarize(void *context, Py_ssize_t b) noexcept nogil:
     cdef const job *j = <const job *>context
-    mix(j, &j.context, &j.weights, &j.values, b, j.lengths[b])
+    cdef Py_ssize_t n = j.lengths[b], t
+    for t in range(j.targets):
+        fill_row(j, row(j, &j.weights, t, b), n, j.sources, 0)
+    mix(j, &j.context, &j.weights, &j.values, b, n)
 
 
 cdef void attend(void *context, Py_ssize_t b) noexcept nogil:

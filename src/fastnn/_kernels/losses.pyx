@@ -3,23 +3,28 @@
 A result may be written over an input of its shape. Everything is checked before anything is written.
 """
 from cython cimport floating
-from libc.stdint cimport int64_t
-from libc.string cimport memset
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
+from fastnn._kernels.checks cimport check_aligned
 from fastnn._kernels.cpu cimport active, parallel
 from fastnn._kernels.fastnn cimport (
     FNN_MAX_LOSS_IN, FNN_N_LOSSES, FNN_hinge_loss, FNN_huber_loss, FNN_kl_div, FNN_kl_div_of_logs, FNN_l1_loss,
     FNN_log_softmax, FNN_log_softmax_backward, FNN_logsumexp, FNN_mse_loss, FNN_sigmoid_cross_entropy,
     FNN_smooth_l1_loss, FNN_softmax, FNN_softmax_backward, FNN_weighted_sigmoid_cross_entropy, fnn_cross_entropy,
-    fnn_loss, fnn_real, fnn_row_kernel, fnn_targets
+    fnn_loss, fnn_real, fnn_row_kernel, fnn_targets, fnn_task
 )
 
 cdef enum:
     CHUNK = 64  # rows whose losses are added up at a time
     PART = 1 << 16  # elements a thread takes at a time, if there are more than four times as many
     PARTS = 256  # and no more of them than these
+    SHORT = 64  # the longest of the rows that go through C side by side,
+    TOGETHER = 32  # and how many of them do
+    SPAN = 1 << 13  # elements that stay in the cache from one pass to the next
     PIECE = 1 << 12  # elements that are added up at a time: sums of sums round off less
 
 # The losses of single numbers, as `element_loss` takes them
@@ -46,13 +51,6 @@ cdef inline void check_length(str name, Py_ssize_t length, Py_ssize_t want) exce
         raise ValueError(f"{name} has length {length}, expected {want}")
 
 
-cdef inline int check_aligned(size_t unit, const void *a, const void *b=NULL, const void *c=NULL) except -1:
-    """Raise unless the addresses are multiples of the size of an element, which a memoryview does not see to."""
-    if (<size_t>a | <size_t>b | <size_t>c) % unit:
-        raise ValueError("an array does not lie at a multiple of the size of its elements")
-    return 0
-
-
 cdef inline bint apart(const void *a, size_t n, const void *b, size_t m) noexcept:
     """Return whether n bytes at a and m bytes at b share no memory; NULL shares none."""
     return b == NULL or <size_t>a + n <= <size_t>b or <size_t>b + m <= <size_t>a
@@ -62,6 +60,16 @@ cdef inline Py_ssize_t rows_of_part(Py_ssize_t rows, Py_ssize_t n) noexcept nogi
     """Return how many rows a thread takes at a time, so that there are at most PARTS; whole chunks of short rows."""
     cdef Py_ssize_t part = max(<Py_ssize_t>1, PART // n, (rows + PARTS - 1) // PARTS)
     return part if part < CHUNK else (part + CHUNK - 1) // CHUNK * CHUNK
+
+
+cdef inline void each_part(fnn_task *task, void *job, Py_ssize_t parts, bint several) noexcept nogil:
+    """Do all parts, on several threads if that is worth it."""
+    cdef Py_ssize_t i
+    if several:
+        parallel(task, job, parts)
+    else:
+        for i in range(parts):
+            task(job, i)
 
 
 ctypedef struct transform_job:
@@ -84,7 +92,7 @@ cdef void transform_part(void *context, Py_ssize_t i) noexcept nogil:
 cdef void run(int op, floating *y, const floating[:, ::1] a, const floating *b) noexcept nogil:
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
     cdef transform_job job
-    cdef Py_ssize_t i, blocks
+    cdef Py_ssize_t blocks
     job.kernel = table.rows[op]
     job.y = <char *>y
     job.a = <const char *>&a[0, 0]
@@ -93,11 +101,7 @@ cdef void run(int op, floating *y, const floating[:, ::1] a, const floating *b) 
     job.width = 1 if op == FNN_logsumexp else job.n
     job.part = rows_of_part(job.rows, job.n)
     blocks = (job.rows + job.part - 1) // job.part
-    if blocks > 4:
-        parallel(transform_part, &job, blocks)
-    else:
-        for i in range(blocks):
-            transform_part(&job, i)
+    each_part(transform_part, &job, blocks, blocks > 4)
 
 
 cdef inline int check_apart(const void *out, const void *like, size_t size, const void *other, size_t n) except -1:
@@ -159,6 +163,202 @@ def log_softmax_backward(floating[:, ::1] dx, const floating[:, ::1] dy, const f
     backward(FNN_log_softmax_backward, dx, dy, y)
 
 
+# --- rows of which a part counts -------------------------------------------------------------------------------------
+ctypedef struct masked_job:
+    const fnn_real *table
+    char *y
+    const char *a
+    const char *b
+    const uint8_t *mask
+    Py_ssize_t rows, n, part, unit
+
+
+cdef inline void copy_counting(floating *to, const floating *x, const uint8_t *mask, Py_ssize_t n) noexcept nogil:
+    """Copy what counts, and write -inf for the rest."""
+    cdef Py_ssize_t k
+    cdef floating value
+    for k in range(n):
+        value = x[k]  # read in any case, so that the loop has no branch
+        to[k] = value if mask[k] else <floating>-INFINITY
+
+
+cdef void masked_part(void *context, Py_ssize_t i) noexcept nogil:
+    """Take out what does not count, with -inf for a softmax and 0 for a gradient, and see that 0 comes of it."""
+    cdef masked_job *job = <masked_job *>context
+    cdef Py_ssize_t start = i * job.part, end = min(start + job.part, job.rows)
+    cdef Py_ssize_t most = max(<Py_ssize_t>1, SPAN // job.n), m, first
+    cdef const uint8_t *mask
+    cdef const void *inputs[2]
+    cdef const char *a
+    cdef char *y
+    most -= most % CHUNK if most > CHUNK else 0
+    while start < end:
+        m, first = min(most, end - start), start * job.n
+        y, a, mask = job.y + first * job.unit, job.a + first * job.unit, job.mask + first
+        if job.b:
+            job.table.mask_scale(y, a, mask, 1, m * job.n)
+        elif job.unit == sizeof(float):
+            copy_counting(<float *>y, <const float *>a, mask, m * job.n)
+        else:
+            copy_counting(<double *>y, <const double *>a, mask, m * job.n)
+        inputs[0], inputs[1] = y, job.b + first * job.unit if job.b else NULL
+        job.table.rows[FNN_softmax_backward if job.b else FNN_softmax](y, inputs, m, job.n)
+        job.table.mask_scale(y, y, mask, 1, m * job.n)  # a NaN among those that count is everywhere
+        start += m
+
+
+cdef void masked(floating *y, const floating[:, ::1] a, const floating *b, const uint8_t *mask) noexcept nogil:
+    cdef masked_job job
+    cdef Py_ssize_t blocks
+    job.table = &active[0].f32 if floating is float else &active[0].f64
+    job.y, job.a, job.b, job.mask = <char *>y, <const char *>&a[0, 0], <const char *>b, mask
+    job.rows, job.n, job.unit, job.part = a.shape[0], a.shape[1], sizeof(floating), rows_of_part(a.shape[0], a.shape[1])
+    blocks = (job.rows + job.part - 1) // job.part
+    each_part(masked_part, &job, blocks, blocks > 4)
+
+
+def masked_softmax(floating[:, ::1] y, const floating[:, ::1] x, const uint8_t[:, ::1] mask):
+    """Write the softmax of what the mask, of 0 and 1, lets count of each row of x into y, and 0 elsewhere."""
+    cdef size_t size = x.shape[0] * x.shape[1]
+    check("y", y.shape[0], y.shape[1], x.shape[0], x.shape[1])
+    check("mask", mask.shape[0], mask.shape[1], x.shape[0], x.shape[1])
+    if size:
+        check_aligned(sizeof(floating), &y[0, 0], &x[0, 0])
+        check_apart(&y[0, 0], &x[0, 0], size * sizeof(floating), &mask[0, 0], size)
+        with nogil:
+            masked(&y[0, 0], x, NULL, &mask[0, 0])
+
+
+def masked_softmax_backward(floating[:, ::1] dx, const floating[:, ::1] dy, const floating[:, ::1] y,
+                            const uint8_t[:, ::1] mask):
+    """Write y * (dy - sum(y * dy)), over what counts of each row, into dx, which may be dy, and 0 elsewhere."""
+    cdef size_t size = y.shape[0] * y.shape[1]
+    check("dy", dy.shape[0], dy.shape[1], y.shape[0], y.shape[1])
+    check("dx", dx.shape[0], dx.shape[1], y.shape[0], y.shape[1])
+    check("mask", mask.shape[0], mask.shape[1], y.shape[0], y.shape[1])
+    if size:
+        check_aligned(sizeof(floating), &dx[0, 0], &dy[0, 0], &y[0, 0])
+        check_apart(&dx[0, 0], &dy[0, 0], size * sizeof(floating), &mask[0, 0], size)
+        check_apart(&dx[0, 0], &dy[0, 0], size * sizeof(floating), &y[0, 0], size * sizeof(floating))
+        with nogil:
+            masked(&dx[0, 0], dy, &y[0, 0], &mask[0, 0])
+
+
+# --- rows made of runs ------------------------------------------------------------------------------------------------
+ctypedef struct ragged_job:
+    const fnn_real *table
+    char *y
+    const char *a
+    const char *b
+    const int64_t *bounds
+    Py_ssize_t n, runs, part, across, unit
+
+
+cdef inline void take_runs(floating *to, const floating *row, const int64_t *bounds, Py_ssize_t count,
+                           Py_ssize_t width, floating padding) noexcept nogil:
+    """Copy runs of a row into rows of this width."""
+    cdef Py_ssize_t k, j
+    for k in range(count):
+        memcpy(to + k * width, row + bounds[k], (bounds[k + 1] - bounds[k]) * sizeof(floating))
+        for j in range(bounds[k + 1] - bounds[k], width):
+            to[k * width + j] = padding
+
+
+cdef inline void runs_of_row(const fnn_real *table, floating *y, const floating *a, const floating *b,
+                             const int64_t *bounds, Py_ssize_t runs) noexcept nogil:
+    """Long runs go one by one, short ones side by side, padded to the longest of them: it changes no sum."""
+    cdef fnn_row_kernel *kernel = table.rows[FNN_softmax if b == NULL else FNN_softmax_backward]
+    cdef floating of_a[SHORT * TOGETHER]
+    cdef floating of_b[SHORT * TOGETHER]
+    cdef const void *inputs[2]
+    cdef Py_ssize_t first = 0, count, width, length, k
+    while first < runs:
+        count = width = 0
+        while count < TOGETHER and first + count < runs:
+            length = bounds[first + count + 1] - bounds[first + count]
+            if length > SHORT:
+                break
+            width, count = max(width, length), count + 1
+        if not count:
+            inputs[0], inputs[1] = a + bounds[first], b + bounds[first] if b else NULL
+            kernel(y + bounds[first], inputs, 1, length)
+            first += 1
+        elif width:
+            take_runs(of_a, a, bounds + first, count, width, <floating>0 if b else <floating>-INFINITY)
+            if b:
+                take_runs(of_b, b, bounds + first, count, width, <floating>0)
+            inputs[0], inputs[1] = of_a, of_b
+            kernel(of_a, inputs, count, width)
+            for k in range(count):
+                memcpy(y + bounds[first + k], of_a + k * width,
+                       (bounds[first + k + 1] - bounds[first + k]) * sizeof(floating))
+        first += count
+
+
+cdef void ragged_part(void *context, Py_ssize_t i) noexcept nogil:
+    cdef ragged_job *job = <ragged_job *>context
+    cdef Py_ssize_t offset = i // job.across * job.n * job.unit, first = i % job.across * job.part
+    cdef Py_ssize_t runs = min(job.part, job.runs - first)
+    cdef char *y = job.y + offset
+    cdef const char *a = job.a + offset
+    cdef const char *b = job.b + offset if job.b else NULL
+    if job.unit == sizeof(float):
+        runs_of_row(job.table, <float *>y, <const float *>a, <const float *>b, job.bounds + first, runs)
+    else:
+        runs_of_row(job.table, <double *>y, <const double *>a, <const double *>b, job.bounds + first, runs)
+
+
+cdef void ragged(floating *y, const floating[:, ::1] a, const floating *b, const int64_t[::1] bounds) noexcept nogil:
+    cdef ragged_job job
+    job.table = &active[0].f32 if floating is float else &active[0].f64
+    job.y, job.a, job.b, job.bounds = <char *>y, <const char *>&a[0, 0], <const char *>b, &bounds[0]
+    job.n, job.runs, job.unit = a.shape[1], bounds.shape[0] - 1, sizeof(floating)
+    job.part = max(<Py_ssize_t>1, PART * job.runs // job.n)
+    job.across = (job.runs + job.part - 1) // job.part
+    each_part(ragged_part, &job, a.shape[0] * job.across, a.shape[0] * job.n > 4 * PART)
+
+
+cdef int check_bounds(const int64_t[::1] bounds, Py_ssize_t n) except -1:
+    cdef Py_ssize_t i
+    if not bounds.shape[0]:
+        raise ValueError("bounds are empty")
+    check_aligned(sizeof(int64_t), &bounds[0])
+    for i in range(bounds.shape[0] - 1):
+        if bounds[i + 1] < bounds[i]:
+            raise ValueError(f"bounds fall from {bounds[i]} to {bounds[i + 1]}")
+    if bounds[0] != 0 or bounds[bounds.shape[0] - 1] != n:
+        raise ValueError(f"bounds go from {bounds[0]} to {bounds[bounds.shape[0] - 1]}, expected from 0 to {n}")
+    return 0
+
+
+def ragged_softmax(floating[:, ::1] y, const floating[:, ::1] x, const int64_t[::1] bounds):
+    """Write the softmax of each run of each row of x, from one of the bounds to the next, into y."""
+    check("y", y.shape[0], y.shape[1], x.shape[0], x.shape[1])
+    check_bounds(bounds, x.shape[1])
+    if x.shape[0] and x.shape[1]:
+        check_aligned(sizeof(floating), &y[0, 0], &x[0, 0])
+        check_apart(&y[0, 0], &x[0, 0], x.shape[0] * x.shape[1] * sizeof(floating), &bounds[0],
+                    bounds.shape[0] * sizeof(int64_t))
+        with nogil:
+            ragged(&y[0, 0], x, NULL, bounds)
+
+
+def ragged_softmax_backward(floating[:, ::1] dx, const floating[:, ::1] dy, const floating[:, ::1] y,
+                            const int64_t[::1] bounds):
+    """Write y * (dy - sum(y * dy)) of each run into dx."""
+    cdef size_t size = y.shape[0] * y.shape[1] * sizeof(floating)
+    check("dy", dy.shape[0], dy.shape[1], y.shape[0], y.shape[1])
+    check("dx", dx.shape[0], dx.shape[1], y.shape[0], y.shape[1])
+    check_bounds(bounds, y.shape[1])
+    if size:
+        check_aligned(sizeof(floating), &dx[0, 0], &dy[0, 0], &y[0, 0])
+        check_apart(&dx[0, 0], &y[0, 0], size, &bounds[0], bounds.shape[0] * sizeof(int64_t))
+        check_apart(&dx[0, 0], &dy[0, 0], size, NULL, 0)
+        with nogil:
+            ragged(&dx[0, 0], dy, &y[0, 0], bounds)
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------
 cdef double count(const int64_t[::1] index, Py_ssize_t classes, const floating[::1] weight, bint can_ignore,
                   int64_t ignore) except -1:
     """Return the sum of the weights of the targets that count, each of which must be a class."""
@@ -281,11 +481,7 @@ def softmax_cross_entropy(
     job.targets, job.rows, job.n, job.unit, job.part = targets, rows, n, sizeof(floating), rows_of_part(rows, n)
     with nogil:
         blocks = (rows + job.part - 1) // job.part
-        if blocks > 4:
-            parallel(cross_entropy_part, &job, blocks)
-        else:
-            for i in range(blocks):
-                cross_entropy_part(&job, i)
+        each_part(cross_entropy_part, &job, blocks, blocks > 4)
         for i in range(blocks):
             total += job.totals[i]
     return total * targets.scale if targets.scale else 0.0
@@ -389,6 +585,8 @@ def element_loss(
     job.inputs[3] = NULL if weight is None else <const char *>&weight[0]
     job.gradient = NULL if gradient is None else <char *>&gradient[0]
     job.losses = NULL if losses is None else <char *>&losses[0]
+    check_aligned(sizeof(floating), job.inputs[0], job.inputs[1], job.gradient)
+    check_aligned(sizeof(floating), job.inputs[2], job.inputs[3])
     if job.gradient != NULL:
         for i in range(1, FNN_MAX_LOSS_IN):
             check_apart(job.gradient, job.inputs[0], size, job.inputs[i], size)
@@ -396,11 +594,7 @@ def element_loss(
     with nogil:
         job.part = (n // (PARTS * PART) + 1) * PART
         blocks = (n + job.part - 1) // job.part
-        if blocks > 4:
-            parallel(run_part, &job, blocks)
-        else:
-            for i in range(blocks):
-                run_part(&job, i)
+        each_part(run_part, &job, blocks, blocks > 4)
         for i in range(blocks):
             total += job.totals[i]
     return total

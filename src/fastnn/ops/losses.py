@@ -3,8 +3,10 @@
 import numpy as np
 
 from fastnn._checks import (
+    as_bounds,
     as_factor,
     as_float,
+    as_mask,
     as_positive,
     check_out,
     check_shape,
@@ -24,8 +26,12 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "masked_softmax",
+    "masked_softmax_backward",
     "mse_loss",
     "nll_loss",
+    "ragged_softmax",
+    "ragged_softmax_backward",
     "sigmoid_cross_entropy",
     "smooth_l1_loss",
     "softmax",
@@ -38,6 +44,10 @@ _log_softmax = by_dtype(kernels.log_softmax)
 _logsumexp = by_dtype(kernels.logsumexp)
 _softmax_backward = by_dtype(kernels.softmax_backward)
 _log_softmax_backward = by_dtype(kernels.log_softmax_backward)
+_masked_softmax = by_dtype(kernels.masked_softmax)
+_masked_softmax_backward = by_dtype(kernels.masked_softmax_backward)
+_ragged_softmax = by_dtype(kernels.ragged_softmax)
+_ragged_softmax_backward = by_dtype(kernels.ragged_softmax_backward)
 _softmax_cross_entropy = by_dtype(kernels.softmax_cross_entropy)
 _nll_loss = by_dtype(kernels.nll_loss)
 _element_loss = by_dtype(kernels.element_loss)
@@ -48,11 +58,11 @@ _element_loss = by_dtype(kernels.element_loss)
 _UNUSUAL = (AttributeError, KeyError, TypeError, ValueError)
 
 
-def _transform(kernel, x, axis, out):
+def _transform(kernel, x, axis, out, *more):
     if axis == -1:
         try:
             y = np.empty(x.shape, x.dtype) if out is None else out
-            kernel[x.dtype](y, x)
+            kernel[x.dtype](y, x, *more)
             return y
         except _UNUSUAL:
             pass
@@ -61,16 +71,16 @@ def _transform(kernel, x, axis, out):
     if out is not None:
         check_out(out, x.shape, x.dtype)
     matrix = rows(x.astype(working(x.dtype), copy=False), axis)
-    y = room(out, axis, matrix)
-    kernel[y.dtype](y, matrix)
+    y = room(out, axis, matrix, *more)
+    kernel[y.dtype](y, matrix, *more)
     return finish(y, out, x.shape, axis, x.dtype)
 
 
-def _backward(kernel, dy, y, axis):
+def _backward(kernel, dy, y, axis, *more):
     if axis == -1:
         try:
             dx = np.empty(y.shape, y.dtype)
-            kernel[y.dtype](dx, dy, y)
+            kernel[y.dtype](dx, dy, y, *more)
             return dx
         except _UNUSUAL:
             pass
@@ -79,8 +89,13 @@ def _backward(kernel, dy, y, axis):
     axis, dtype = class_axis(axis, y, "y"), np.result_type(dy, y)
     matrix = rows(y.astype(working(dtype), copy=False), axis)
     dx = np.empty(matrix.shape, matrix.dtype)
-    kernel[dx.dtype](dx, rows(dy.astype(dx.dtype, copy=False), axis), matrix)
+    kernel[dx.dtype](dx, rows(dy.astype(dx.dtype, copy=False), axis), matrix, *more)
     return finish(dx, None, y.shape, axis, dtype)
+
+
+def _mask_rows(mask, x, axis, name):
+    """Return the mask as bytes, in rows as those of x."""
+    return rows(as_mask(mask, x.shape), class_axis(axis, x, name)).view(np.uint8)
 
 
 def softmax(x, axis=-1, *, out=None):
@@ -269,6 +284,169 @@ def log_softmax_backward(dy, y, axis=-1):
     array([-0.5 ,  0.25,  0.25])
     """
     return _backward(_log_softmax_backward, dy, y, axis)
+
+
+def masked_softmax(x, mask, axis=-1, *, out=None):
+    """Return exp(x) / sum(exp(x)) along an axis over the elements that count, and 0 for the others.
+
+    Parameters
+    ----------
+    x : array_like
+        At least one-dimensional.
+    mask : array_like of bool
+        True where an element counts, as NumPy's `where` has it; of a shape that broadcasts to that of x. What stands
+        where it is False makes no difference, be it NaN.
+    axis : int
+        The axis of the classes.
+    out : ndarray, optional
+        Takes the result; it has the shape and dtype of that, and may be x.
+
+    Returns
+    -------
+    ndarray
+        Of the shape and dtype of x; float64 for integers and bool. 0 where the mask is False, and in a row of which
+        nothing counts, or nothing but -inf. What counts in a row is NaN where there is +inf or NaN among it.
+
+    Raises
+    ------
+    TypeError
+        If x is complex, holds objects or the like, the mask is not one of bool, or `out` is of another dtype than x.
+    ValueError
+        If x has no such axis, the mask is of another shape, or `out` is, or is read-only.
+
+    Notes
+    -----
+    For sequences of several lengths, padded, the mask is `np.arange(x.shape[-1]) < lengths[:, None]`, as in the masked
+    softmax of attention (Dive into Deep Learning, section 11.3); `ragged_softmax` takes them without padding.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> scores = np.log([[1.0, 3.0, 5.0], [2.0, 2.0, 4.0]])
+    >>> fastnn.masked_softmax(scores, np.arange(3) < [[2], [3]])
+    array([[0.25, 0.75, 0.  ],
+           [0.25, 0.25, 0.5 ]])
+    """
+    x = as_float(x, "x")
+    return _transform(_masked_softmax, x, axis, out, _mask_rows(mask, x, axis, "x"))
+
+
+def masked_softmax_backward(dy, y, mask, axis=-1):
+    """Return the gradient in x of a function whose gradient in y = masked_softmax(x, mask) is dy.
+
+    It is y * (dy - sum(y * dy)) over the elements that count, and 0 for the others.
+
+    Parameters
+    ----------
+    dy, y : array_like
+        Of one shape; y is what `masked_softmax` returned. What stands in dy where the mask is False makes no
+        difference.
+    mask : array_like of bool
+        As `masked_softmax` took it.
+    axis : int
+        The axis of the classes.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of y, and of the dtype that NumPy gives dy and y together; float64 for integers and bool.
+
+    Raises
+    ------
+    TypeError
+        If dy or y is complex, holds objects or the like, or the mask is not one of bool.
+    ValueError
+        If shapes differ, or there is no such axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> fastnn.masked_softmax_backward([1.0, 0.0, np.nan], [0.25, 0.75, 0.0], [True, True, False])
+    array([ 0.1875, -0.1875,  0.    ])
+    """
+    dy, y = as_float(dy, "dy"), as_float(y, "y")
+    return _backward(_masked_softmax_backward, dy, y, axis, _mask_rows(mask, y, axis, "y"))
+
+
+def ragged_softmax(x, lengths, axis=-1, *, out=None):
+    """Return the softmax of each of several runs of any lengths that follow each other along an axis.
+
+    Parameters
+    ----------
+    x : array_like
+        At least one-dimensional: sequences without padding, one after another.
+    lengths : array_like of integers (runs,)
+        How long each of them is, 0 allowed; they add up to the length of the axis.
+    axis : int
+        The axis of the runs.
+    out : ndarray, optional
+        Takes the result; it has the shape and dtype of that, and may be x.
+
+    Returns
+    -------
+    ndarray
+        Of the shape and dtype of x; float64 for integers and bool. A run is what `softmax` makes of it, to the bit.
+
+    Raises
+    ------
+    TypeError
+        If x is complex, holds objects or the like, lengths are not integers, or `out` is of another dtype than x.
+    ValueError
+        If x has no such axis, a length is negative, they add up to something else, or `out` is of another shape or
+        read-only.
+
+    Notes
+    -----
+    Attention over documents of several lengths without padding (thinc calls it `softmax_sequences`).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> fastnn.ragged_softmax(np.log([1.0, 3.0, 2.0, 2.0, 4.0]), [2, 3])
+    array([0.25, 0.75, 0.25, 0.25, 0.5 ])
+    """
+    x = as_float(x, "x")
+    return _transform(_ragged_softmax, x, axis, out, as_bounds(lengths, x.shape[class_axis(axis, x, "x")]))
+
+
+def ragged_softmax_backward(dy, y, lengths, axis=-1):
+    """Return the gradient in x of a function whose gradient in y = ragged_softmax(x, lengths) is dy.
+
+    It is y * (dy - sum(y * dy)) over each run.
+
+    Parameters
+    ----------
+    dy, y : array_like
+        Of one shape; y is what `ragged_softmax` returned.
+    lengths : array_like of integers (runs,)
+        As `ragged_softmax` took them.
+    axis : int
+        The axis of the runs.
+
+    Returns
+    -------
+    ndarray
+        Of the shape of y, and of the dtype that NumPy gives dy and y together; float64 for integers and bool.
+
+    Raises
+    ------
+    TypeError
+        If dy or y is complex, holds objects or the like, or lengths are not integers.
+    ValueError
+        If shapes differ, there is no such axis, or lengths are negative or do not add up to its length.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastnn
+    >>> fastnn.ragged_softmax_backward([1.0, 0.0, 0.0, 0.0, 1.0], [0.25, 0.75, 0.25, 0.25, 0.5], [2, 3])
+    array([ 0.1875, -0.1875, -0.125 , -0.125 ,  0.25  ])
+    """
+    dy, y = as_float(dy, "dy"), as_float(y, "y")
+    return _backward(_ragged_softmax_backward, dy, y, axis, as_bounds(lengths, y.shape[class_axis(axis, y, "y")]))
 
 
 def softmax_cross_entropy(

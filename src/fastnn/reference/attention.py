@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastnn._checks import as_gradient, attention_operands, check_cache
-from fastnn.reference.losses import softmax, softmax_backward
+from fastnn.reference.losses import masked_softmax, masked_softmax_backward
 
 __all__ = ["attention_backward", "attention_forward"]
 
@@ -54,7 +54,7 @@ def attention_forward(
     else:
         hidden = q @ a["w_keys"] if score == "general" else q / np.sqrt(q.shape[2]) if score == "scaled_dot" else q
         scores = np.einsum("tbk,sbk->tbs", hidden, a["keys"])
-    weights = softmax(np.where(mask, scores, -np.inf))
+    weights = masked_softmax(scores, mask)
     context = np.einsum("tbs,sbv->tbv", weights, a["values"])
     cache = _Cache("attention_forward", score, a, q, hidden, weights, mask, dtype)
     if a["query"].ndim == 2:
@@ -76,8 +76,8 @@ def attention_backward(dcontext, dweights, cache):
         dcontext, dweights = dcontext[None], dweights[None]
 
     gradients = {"values": np.einsum("tbs,tbv->sbv", weights, dcontext)}
-    dweights = np.where(mask, dweights + np.einsum("tbv,sbv->tbs", dcontext, values), 0)
-    dscores = softmax_backward(dweights, weights)
+    dweights = dweights + np.einsum("tbv,sbv->tbs", dcontext, values)
+    dscores = masked_softmax_backward(dweights, weights, mask)
     if score == "additive":
         dhidden = dscores[..., None] * a["v"] * (1 - hidden) * (1 + hidden)
         gradients["v"] = np.einsum("tbs,tbsa->a", dscores, hidden)

@@ -3,8 +3,10 @@
 import numpy as np
 
 from fastnn._checks import (
+    as_bounds,
     as_factor,
     as_float,
+    as_mask,
     as_positive,
     check_out,
     check_shape,
@@ -22,8 +24,12 @@ __all__ = [
     "log_softmax",
     "log_softmax_backward",
     "logsumexp",
+    "masked_softmax",
+    "masked_softmax_backward",
     "mse_loss",
     "nll_loss",
+    "ragged_softmax",
+    "ragged_softmax_backward",
     "sigmoid_cross_entropy",
     "smooth_l1_loss",
     "softmax",
@@ -106,6 +112,43 @@ def log_softmax_backward(dy, y, axis=-1):
     dy, y, axis, dtype = _pair(dy, y, axis)
     dead = (y == -np.inf).all(axis, keepdims=True)
     return np.where(dead, 0, dy - np.exp(y) * dy.sum(axis, keepdims=True)).astype(dtype, copy=False)
+
+
+@quiet
+def masked_softmax(x, mask, axis=-1, *, out=None):
+    """Return the softmax of what counts, where the mask is True, and 0 elsewhere."""
+    x = as_float(x, "x")
+    mask = as_mask(mask, x.shape)
+    return _written(np.where(mask, softmax(np.where(mask, x, -np.inf), axis), 0), out, x.dtype)
+
+
+@quiet
+def masked_softmax_backward(dy, y, mask, axis=-1):
+    """Return y * (dy - sum(y * dy)) over what counts, with y = masked_softmax(x, mask), and 0 elsewhere."""
+    dy, y, axis, dtype = _pair(dy, y, axis)
+    mask = as_mask(mask, y.shape)
+    return np.where(mask, softmax_backward(np.where(mask, dy, 0), y, axis), 0).astype(dtype, copy=False)
+
+
+def _each_run(f, lengths, axis, *arrays):
+    """Return what f makes of each run of the arrays, in a row again; x, the last of them, tells the axis."""
+    bounds = as_bounds(lengths, arrays[-1].shape[axis])
+    runs = zip(*(np.split(x, bounds[1:-1], axis) for x in arrays), strict=True)
+    return np.concatenate([f(*run, axis) for run in runs], axis)
+
+
+@quiet
+def ragged_softmax(x, lengths, axis=-1, *, out=None):
+    """Return the softmax of each of the runs, of the given lengths, that follow each other along the axis."""
+    x = as_float(x, "x")
+    return _written(_each_run(softmax, lengths, class_axis(axis, x, "x"), x), out, x.dtype)
+
+
+@quiet
+def ragged_softmax_backward(dy, y, lengths, axis=-1):
+    """Return y * (dy - sum(y * dy)) over each run, with y = ragged_softmax(x, lengths)."""
+    dy, y, axis, dtype = _pair(dy, y, axis)
+    return _each_run(softmax_backward, lengths, axis, dy, y).astype(dtype, copy=False)
 
 
 @quiet
