@@ -21,6 +21,7 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+from fastnn._kernels.checks cimport check_aligned
 from fastnn._kernels.cpu cimport active, num_threads, ops, parallel
 from fastnn._kernels.fastnn cimport (
     FNN_gru_backward_cell, FNN_gru_cell, FNN_gru_reset_backward_cell, FNN_gru_reset_cell,
@@ -429,19 +430,28 @@ cdef inline int shape(str name, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t 
     return 0
 
 
+cdef inline floating *begin(const floating[:, ::1] x) noexcept nogil:
+    """Return where x begins, NULL if it holds nothing."""
+    return <floating *>&x[0, 0] if x.shape[0] and x.shape[1] else NULL
+
+
 cdef char *sequence(str name, const floating[:, :, ::1] x, Py_ssize_t steps, Py_ssize_t batch,
                     Py_ssize_t n) except? NULL:
-    """Return where a sequence begins."""
+    """Return where a sequence begins, NULL if it holds nothing."""
     if x.shape[0] != steps or x.shape[1] != batch or x.shape[2] != n:
         raise ValueError(
             f"{name} has shape ({x.shape[0]}, {x.shape[1]}, {x.shape[2]}), expected ({steps}, {batch}, {n})")
+    if not steps or not batch or not n:
+        return NULL
+    check_aligned(sizeof(floating), &x[0, 0, 0])
     return <char *>&x[0, 0, 0]
 
 
 cdef char *matrix(str name, const floating[:, ::1] x, Py_ssize_t m, Py_ssize_t n) except? NULL:
-    """Return where a matrix begins."""
+    """Return where a matrix begins, NULL if it holds nothing."""
     shape(name, x.shape[0], x.shape[1], m, n)
-    return <char *>&x[0, 0]
+    check_aligned(sizeof(floating), begin(x))
+    return <char *>begin(x)
 
 
 cdef char *vector(str name, const floating[::1] x, Py_ssize_t n) except? NULL:
@@ -449,6 +459,9 @@ cdef char *vector(str name, const floating[::1] x, Py_ssize_t n) except? NULL:
     if x is None:
         return NULL
     shape(name, x.shape[0], 1, n, 1)
+    if not n:
+        return NULL
+    check_aligned(sizeof(floating), &x[0])
     return <char *>&x[0]
 
 
@@ -479,13 +492,13 @@ cdef walk plan(walk_rows *rows, int gates, const floating[:, :, ::1] states, con
     w.table = &active[0].f32 if floating is float else &active[0].f64
     w.steps, w.batch, w.inputs, w.hidden, w.unit = x.shape[0], x.shape[1], x.shape[2], H, sizeof(floating)
     w.rows, w.reverse, w.gates = rows, reverse, gates * H
-    w.x = <const char *>&x[0, 0, 0]
+    w.x = sequence("x", x, w.steps, w.batch, w.inputs)
     w.h = sequence("states", states, w.steps + 1, w.batch, H)
     matrix("w_ih", w_ih, w.gates, w.inputs)
     matrix("w_hh", w_hh, w.gates, H)
     if lengths is not None:
         shape("lengths", lengths.shape[0], 1, w.batch, 1)
-        w.lengths = &lengths[0]
+        w.lengths = &lengths[0] if w.batch else NULL
     return w
 
 
@@ -505,7 +518,7 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
     cdef void *block
     cdef char *space
     if w.batch == 0 or H == 0:
-        if not forward:
+        if not forward and w.dx != NULL:
             memset(w.dx, 0, w.steps * w.batch * w.inputs * unit)
         return 0
     w.chunk = max(1, min(w.steps, max(least, max(CHUNK, weights // 2) // bytes)))
@@ -541,7 +554,7 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
             if gated and w.g == NULL:
                 w.g, w.g_slots = take(&space, m * w.gates * unit), w.chunk
                 w.of_h = take(&space, m * H * unit)
-            pack(&w.w_ih, <const char *>&w_ih[0, 0], 1, w.inputs)
+            pack(&w.w_ih, <const char *>begin(w_ih), 1, w.inputs)
             pack(&w.w_hh, <const char *>&w_hh[0, 0], 1, H)
             if main < w.gates:
                 pack(&w.w_hn, <const char *>&w_hh[main, 0], 1, H)
@@ -549,7 +562,7 @@ cdef int run(walk *w, const floating[:, ::1] w_ih, const floating[:, ::1] w_hh, 
             w.dg = take(&space, kept * w.dgates * unit)
             w.turned = take(&space, min(m, TURNED) * w.dgates * unit)
             w.total = take(&space, w.dgates * unit)
-            pack(&w.w_ih, <const char *>&w_ih[0, 0], w.inputs, 1)
+            pack(&w.w_ih, <const char *>begin(w_ih), w.inputs, 1)
             pack(&w.w_hh, <const char *>&w_hh[0, 0], H, 1)
             if main < w.gates:
                 pack(&w.w_hn, <const char *>&w_hh[main, 0], H, 1)
@@ -677,7 +690,11 @@ cdef int step_shapes(int gates, const floating[:, ::1] y, const floating[:, ::1]
     shape("x", x.shape[0], x.shape[1], batch, inputs)
     shape("w_ih", w_ih.shape[0], w_ih.shape[1], gates * H, inputs)
     shape("w_hh", w_hh.shape[0], w_hh.shape[1], gates * H, H)
-    return batch > 0 and H > 0
+    if not batch or not H:
+        return 0
+    check_aligned(sizeof(floating), &y[0, 0], &h[0, 0], &w_hh[0, 0])
+    check_aligned(sizeof(floating), begin(x), begin(w_ih))
+    return 1
 
 
 def rnn_step(int op, floating[:, ::1] y, const floating[:, ::1] x, const floating[:, ::1] h,
@@ -694,7 +711,7 @@ def rnn_step(int op, floating[:, ::1] y, const floating[:, ::1] x, const floatin
         with nogil:
             set_rows(&y[0, 0], batch, H, H, first, False)
             set_rows(&y[0, 0], batch, H, H, second, True)
-            add_product(table, &y[0, 0], &x[0, 0], &w_ih[0, 0], batch, H, x.shape[1], H)
+            add_product(table, &y[0, 0], begin(x), begin(w_ih), batch, H, x.shape[1], H)
             add_product(table, &y[0, 0], &h[0, 0], &w_hh[0, 0], batch, H, H, H)
             operands[0] = &y[0, 0]
             apply(&y[0, 0], operands, batch * H)
@@ -715,11 +732,12 @@ def lstm_step(floating[:, ::1] y, floating[:, ::1] c_new, floating[:, ::1] gates
     shape("gates", gates.shape[0], gates.shape[1], batch, G)
     shape("c", c.shape[0], c.shape[1], batch, H)
     if step_shapes(4, y, x, h, w_ih, w_hh):
+        check_aligned(sizeof(floating), &c[0, 0], &c_new[0, 0], &gates[0, 0])
         with nogil:
             i = &gates[0, 0]
             set_rows(i, batch, G, G, first, False)
             set_rows(i, batch, G, G, second, True)
-            add_product(table, i, &x[0, 0], &w_ih[0, 0], batch, G, x.shape[1], G)
+            add_product(table, i, begin(x), begin(w_ih), batch, G, x.shape[1], G)
             add_product(table, i, &h[0, 0], &w_hh[0, 0], batch, G, H, G)
             arrays = [&y[0, 0], &c_new[0, 0], i, i + H, i + 2 * H, i + 3 * H, <void *>&c[0, 0]]
             table.cells[FNN_lstm_cell](arrays, columns, batch, H)
@@ -743,7 +761,7 @@ def gru_step(floating[:, ::1] y, floating[:, ::1] gates, floating[:, ::1] of_h, 
             r, m, before = &gates[0, 0], &of_h[0, 0], <char *>&h[0, 0]
             set_rows(r, batch, G, G, first, False)
             set_rows(r, batch, 2 * H if reset_after else G, G, second, True)
-            add_product(table, r, &x[0, 0], &w_ih[0, 0], batch, G, x.shape[1], G)
+            add_product(table, r, begin(x), begin(w_ih), batch, G, x.shape[1], G)
             add_product(table, r, &h[0, 0], &w_hh[0, 0], batch, 2 * H, H, G)
             if reset_after:
                 if second != NULL:
@@ -842,9 +860,9 @@ def rnn_step_backward(int op, floating[:, ::1] dx, floating[:, ::1] dh, floating
     with nogil:
         operands[0], operands[1] = &dh[0, 0], &y[0, 0]
         apply(b.dg, operands, b.batch * H)
-        pull(&b, <char *>&dx[0, 0], False, 0, H, &w_ih[0, 0], inputs)
+        pull(&b, <char *>begin(dx), False, 0, H, begin(w_ih), inputs)
         pull(&b, <char *>&dh[0, 0], False, 0, H, &w_hh[0, 0], H)
-        weigh(&b, &dw_ih[0, 0], 0, H, &x[0, 0], inputs)
+        weigh(&b, begin(dw_ih), 0, H, begin(x), inputs)
         weigh(&b, &dw_hh[0, 0], 0, H, &h[0, 0], H)
         total(&b, &dbias[0])
         free(block)
@@ -873,9 +891,9 @@ def lstm_step_backward(floating[:, ::1] dx, floating[:, ::1] dh, floating[:, ::1
         arrays = [b.dg, b.dg + size, b.dg + 2 * size, b.dg + 3 * size, &dc[0, 0], &dh[0, 0], i, i + size, i + 2 * size,
                   i + 3 * size, <void *>&c_new[0, 0], <void *>&c[0, 0]]
         table.cells[FNN_lstm_backward_cell](arrays, columns, batch, H)
-        pull(&b, <char *>&dx[0, 0], False, 0, G, &w_ih[0, 0], inputs)
+        pull(&b, <char *>begin(dx), False, 0, G, begin(w_ih), inputs)
         pull(&b, <char *>&dh[0, 0], False, 0, G, &w_hh[0, 0], H)
-        weigh(&b, &dw_ih[0, 0], 0, G, &x[0, 0], inputs)
+        weigh(&b, begin(dw_ih), 0, G, begin(x), inputs)
         weigh(&b, &dw_hh[0, 0], 0, G, &h[0, 0], H)
         total(&b, &dbias[0])
         free(block)
@@ -921,11 +939,11 @@ def gru_step_backward(floating[:, ::1] dx, floating[:, ::1] dh, floating[:, ::1]
             arrays[:5] = [dr, &dh[0, 0], dof_h, r, before]
             table.cells[FNN_gru_reset_backward_cell](arrays, reset_columns, batch, H)
             weigh(&b, &dw_hh[2 * H, 0], 2 * H, H, m, H)
-        pull(&b, <char *>&dx[0, 0], False, 0, G, &w_ih[0, 0], inputs)
+        pull(&b, <char *>begin(dx), False, 0, G, begin(w_ih), inputs)
         pull(&b, <char *>&dh[0, 0], True, 0, 2 * H, &w_hh[0, 0], H)
         if reset_after:
             pull(&b, <char *>&dh[0, 0], True, G, H, &w_hh[2 * H, 0], H)
-        weigh(&b, &dw_ih[0, 0], 0, G, &x[0, 0], inputs)
+        weigh(&b, begin(dw_ih), 0, G, begin(x), inputs)
         weigh(&b, &dw_hh[0, 0], 0, 2 * H, before, H)
         total(&b, &dbias[0])
         free(block)
