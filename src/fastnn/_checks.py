@@ -589,7 +589,7 @@ def word_ids(ids, name):
         raise TypeError(f"{name} have dtype {ids.dtype}, expected integers")
     if ids.dtype != np.int32 and ids.size and not (ids.min() >= 0 and ids.max() < 2**31):
         raise IndexError(f"{name} hold {ids.min() if ids.min() < 0 else ids.max()}, expected from 0 to 2^31 - 1")
-    return np.ascontiguousarray(ids, np.int32)
+    return np.require(ids, np.int32, ["C", "A"])
 
 
 def _offsets(ends, name):
@@ -598,12 +598,12 @@ def _offsets(ends, name):
         raise TypeError(f"{name} have dtype {ends.dtype}, expected integers")
     if ends.ndim != 1:
         raise ValueError(f"{name} have shape {ends.shape}, expected one axis")
-    return np.ascontiguousarray(ends, np.int64)
+    return np.require(ends, np.int64, ["C", "A"])
 
 
 def table_arguments(threshold, alias, size):
     """Return the checked arrays of a table, and the size of a sample as a shape."""
-    threshold = np.ascontiguousarray(as_float(threshold, "threshold"), np.float64)
+    threshold = np.require(as_float(threshold, "threshold"), np.float64, ["C", "A"])
     alias = word_ids(alias, "alias")
     if threshold.ndim != 1 or not threshold.size:
         raise ValueError(f"threshold has shape {threshold.shape}, expected (n,) with n above 0")
@@ -626,7 +626,7 @@ def windows_arguments(tokens, ends, keep):
     if not rising.all():
         raise ValueError(f"ends do not rise from 0 to {len(tokens)}, the number of tokens")
     if keep is not None:
-        keep = np.ascontiguousarray(as_float(keep, "keep"), np.float64)
+        keep = np.require(as_float(keep, "keep"), np.float64, ["C", "A"])
         if keep.ndim != 1:
             raise ValueError(f"keep has shape {keep.shape}, expected one axis")
     return tokens, ends, keep

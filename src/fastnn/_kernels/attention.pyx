@@ -68,6 +68,12 @@ cdef inline void scale_row(const job *j, char *x, Py_ssize_t n, double scale) no
             (<double *>x)[k] *= scale
 
 
+cdef inline void clear(char *x, Py_ssize_t size) noexcept nogil:
+    """Set so many bytes to 0; of none x may be NULL, which memset does not allow."""
+    if size:
+        memset(x, 0, size)
+
+
 cdef inline void fill_row(const job *j, char *x, Py_ssize_t start, Py_ssize_t end, double value) noexcept nogil:
     cdef Py_ssize_t k
     for k in range(start, end):
@@ -119,7 +125,7 @@ cdef void mix_back(const job *j, const rows *out, const rows *left, const rows *
             j.table.weighted_rows(row(j, out, s, b), turned + s * targets * j.unit, row(j, right, 0, b), targets,
                                   right.step, right.n)
     for s in range(n, j.sources):
-        memset(row(j, out, s, b), 0, out.n * j.unit)
+        clear(row(j, out, s, b), out.n * j.unit)
 
 
 # --- the tasks -------------------------------------------------------------------------------------------------------
@@ -129,7 +135,7 @@ cdef void score(void *context, Py_ssize_t b) noexcept nogil:
     cdef char *to
     if j.v == NULL:
         for t in range(j.targets):
-            memset(row(j, &j.weights, t, b), 0, n * j.unit)
+            clear(row(j, &j.weights, t, b), n * j.unit)
         add_dots(j, &j.weights, &j.query, &j.keys, b, n)
     for t in range(j.targets):
         to = row(j, &j.weights, t, b)
@@ -197,7 +203,7 @@ cdef void scores_backward(void *context, Py_ssize_t b) noexcept nogil:
         mix_back(j, &j.dkeys, &j.dscores, &j.query, b, n)
         return
     for s in range(j.sources):
-        memset(row(j, &j.dkeys, s, b), 0, j.dkeys.n * j.unit)
+        clear(row(j, &j.dkeys, s, b), j.dkeys.n * j.unit)
     for t in range(j.targets):
         j.table.additive_backward(
             row(j, &j.dquery, t, b), row(j, &j.dkeys, 0, b), j.dv + b * j.keys.n * j.unit, row(j, &j.dscores, t, b),

@@ -46,6 +46,11 @@ cdef inline job job_of(floating *out, const floating *x, const floating *dy) noe
     return j
 
 
+cdef inline floating *begin(const floating[:, :, ::1] x) noexcept:
+    """Return where x begins, NULL if it holds nothing."""
+    return <floating *>&x[0, 0, 0] if x.shape[0] and x.shape[1] and x.shape[2] else NULL
+
+
 cdef Py_ssize_t plan(job *j, Py_ssize_t items, Py_ssize_t size, Py_ssize_t grain) noexcept nogil:
     """Cut items of this size into parts of some grains each, if they are many, and return the number of parts."""
     j.part = items
@@ -274,7 +279,7 @@ def batch_norm(
     check_length("running_var", channels if running_var is None else running_var.shape[0], channels)
     if channels == 0 or training and count < 2:
         return
-    j = job_of(&y[0, 0, 0], &x[0, 0, 0], <const floating *>NULL)
+    j = job_of(begin(y), begin(x), <const floating *>NULL)
     j.samples, j.channels, j.length = x.shape[0], channels, x.shape[2]
     j.mean, j.rstd = &mean[0], &rstd[0]
     centre = <floating *>malloc(3 * channels * sizeof(floating))
@@ -316,7 +321,7 @@ def batch_norm_backward(
     check_length("dbias", channels if dbias is None else dbias.shape[0], channels)
     if channels == 0:
         return
-    j = job_of(&dx[0, 0, 0], &x[0, 0, 0], &dy[0, 0, 0])
+    j = job_of(begin(dx), begin(x), begin(dy))
     j.samples, j.channels, j.length = x.shape[0], channels, x.shape[2]
     j.mean, j.rstd = <double *>&mean[0], <double *>&rstd[0]
     sums = <double *>calloc(channels, 2 * sizeof(double) + 4 * sizeof(floating))

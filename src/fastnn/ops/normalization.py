@@ -317,7 +317,11 @@ def batch_norm(
     y = np.empty(channels.shape, channels.dtype)
     mean, rstd = (np.empty(x.shape[1]), np.empty(x.shape[1])) if training else (running_mean, running_var)
     running = (running_mean, running_var) if training else (None, None)
-    _batch_norm[y.dtype](y, mean, rstd, channels, *running, _flat(weight), _flat(bias), momentum, eps, training)
+    moved = [x if x is None or x.flags.aligned else x.copy() for x in running]
+    _batch_norm[y.dtype](y, mean, rstd, channels, *moved, _flat(weight), _flat(bias), momentum, eps, training)
+    for given, after in zip(running, moved, strict=True):
+        if after is not given:
+            given[...] = after
     statistic = (1, x.shape[1], *(1,) * (x.ndim - 2))
     cache = NormCache(
         "batch_norm", x, weight, bias, mean.reshape(statistic), rstd.reshape(statistic), not training, dtype
