@@ -10,7 +10,7 @@ from test_grid import CASES
 
 import fastnn
 
-CALLS = int(os.environ.get("FASTNN_LEAK_CALLS", 300))  # `nox -s leaks` makes 10,000
+CALLS = int(os.environ.get("FASTNN_LEAK_CALLS", 100))  # `nox -s leaks` makes 10,000
 STATM = Path("/proc/self/statm")
 
 
