@@ -38,8 +38,9 @@ MODULES = {
     "api/training": ["optim", "schedules", "init", "regularize", "training", "gradients"],
     "api/data": ["data", "io", "metrics"],
     "api/models": ["models"],
-    "api/tools": ["sklearn", "plot"],
+    "api/tools": ["config", "sklearn", "plot"],
 }
+TOP = {"config": "Configuration", "gradients": "Gradient checks"}  # whose names are names of fastnn itself
 
 
 def _entry(module, name):
@@ -65,10 +66,10 @@ def _modules(title, modules):
     for module in modules:
         name = f"fastnn.{module}"
         public = importlib.import_module(name).__all__
-        where = "fastnn" if module == "gradients" else name
+        where = "fastnn" if module in TOP else name
         entries = [line for public_name in public if hasattr(importlib.import_module(where), public_name)
                    for line in _entry(where, public_name)]  # fmt: skip
-        lines += [f"## {where if where == name else 'Gradient checks'}", "", "```{eval-rst}", *entries, "```", ""]
+        lines += [f"## {TOP.get(module, name)}", "", "```{eval-rst}", *entries, "```", ""]
     return lines
 
 

@@ -19,12 +19,11 @@ X = np.random.default_rng(0).standard_normal(1_300_001).astype("f")
 @pytest.fixture
 def num_threads():
     """Give the pool four threads, whatever the machine has, and put things back."""
-    from fastnn._kernels import cpu
-
-    before = cpu.get_num_threads()
-    cpu.set_num_threads(4)
-    yield cpu.set_num_threads
-    cpu.set_num_threads(before)
+    before = fastnn.get_num_threads()
+    fastnn.set_num_threads(4)
+    assert fastnn.get_num_threads() == 4
+    yield fastnn.set_num_threads
+    fastnn.set_num_threads(before)
 
 
 def drawn(*shape):
@@ -167,6 +166,8 @@ def test_a_forked_child_has_a_pool_of_its_own(num_threads):
 def test_bad_numbers(num_threads):
     with pytest.raises(ValueError, match="n is 0, expected at least 1"):
         num_threads(0)
+    with pytest.raises(TypeError, match=r"n is 1\.5, expected a whole number"):
+        num_threads(1.5)
     for bad in ("0", "two", "-1"):
         run = subprocess.run(
             [sys.executable, "-c", "import fastnn"],

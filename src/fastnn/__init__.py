@@ -17,7 +17,7 @@ _LAZY = {
     "from_sklearn": "sklearn",
     "load": "io",
     "numerical_gradient": "gradients",
-    "show_config": "config",
+    **dict.fromkeys(("get_num_threads", "set_num_threads", "show_config"), "config"),
 }
 
 # What needs scikit-learn is not for `from fastnn import *`

@@ -6,8 +6,62 @@ import numpy as np
 
 import fastnn
 from fastnn._backend import BACKEND
+from fastnn._checks import as_count
 
-__all__ = ["show_config"]
+if BACKEND == "compiled":
+    from fastnn._kernels import cpu
+
+__all__ = ["get_num_threads", "set_num_threads", "show_config"]
+
+
+def get_num_threads():
+    """Return how many threads large problems are cut over, the caller's included; 1 of the NumPy twin.
+
+    Returns
+    -------
+    int
+        FASTNN_NUM_THREADS at first or, without it, the cores that this process may use.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> fastnn.get_num_threads() >= 1
+    True
+    """
+    return cpu.get_num_threads() if BACKEND == "compiled" else 1
+
+
+def set_num_threads(n):
+    """Cut large problems over n threads, the caller's included.
+
+    Results do not depend on n, in any bit, but where a product goes through NumPy's BLAS, which has threads of its own
+    (`threadpoolctl` limits both). Work of less than about 100 microseconds stays with the caller. The NumPy twin has
+    no threads to set: it goes on with one.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    ValueError
+        If n is less than 1.
+    TypeError
+        If n is not an integer.
+
+    Examples
+    --------
+    >>> import fastnn
+    >>> before = fastnn.get_num_threads()
+    >>> fastnn.set_num_threads(1)
+    >>> fastnn.get_num_threads()
+    1
+    >>> fastnn.set_num_threads(before)
+    """
+    n = as_count(n, "n")
+    if BACKEND == "compiled":
+        cpu.set_num_threads(n)
 
 
 def show_config():
@@ -34,8 +88,6 @@ def chosen():
     """Return what fastnn runs on, by name."""
     if BACKEND != "compiled":
         return {"backend": f"{BACKEND} (plain NumPy)"}
-    from fastnn._kernels import cpu
-
     return {
         "backend": BACKEND,
         "built for": ", ".join(cpu.built()),
