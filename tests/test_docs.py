@@ -54,7 +54,7 @@ def test_examples_of_the_seed_notes(item):
 
 @pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
 def test_names_of_the_seed_notes(item):
-    """Every name resolves, every script is there, and every text has its translation."""
+    """Every name resolves, every script and figure is there, and every text has its translation."""
     for name in item["api"]:
         value, *parts = fastnn, *name.split(".")[1:]
         for place, part in enumerate(parts):
@@ -64,6 +64,7 @@ def test_names_of_the_seed_notes(item):
                 value = getattr(value, part)
         assert value.__doc__
     assert "script" not in item or (ROOT / item["script"]).is_file()
+    assert "figure" not in item or (DOCS / "examples" / item["figure"]).is_file()
     assert ("erratum_en" in item) == ("erratum_zh" in item)
 
 

@@ -169,6 +169,32 @@ def test_gradients_of_a_relu_rnn(run):
     assert change["random, g = 2"] > 1e8
 
 
+def pictures():
+    return {path.stem for path in Path().glob("*.png")}
+
+
+def test_diagrams_of_recurrent_networks(run):
+    names = run("recurrent_diagrams")
+    assert pictures() == {"lstm_cell", "rnn_unrolled", "rnn_two_directions", "rnn_back_through_time"}
+    states = names["h"].ravel()
+    np.testing.assert_allclose(states, np.tanh([1, 0.5 * states[0], 0.5 * states[1] - 1, 0.5 * states[2] + 0.5]))
+    assert names["difference"] < 1e-15
+    assert names["lstm_difference"] < 1e-15
+
+
+def test_diagrams_of_text(run):
+    names = run("text_diagrams")
+    assert pictures() == {"embedding_matrix", "beam_search"}
+    assert names["same"]
+    assert [{" ".join(said[1:]) for said in stayed} for stayed in names["kept"]] == [
+        {""},
+        {"I", "My"},
+        {"My decision", "I decided"},
+    ]
+    for said, hypothesis in zip(names["kept"][-1], names["found"], strict=True):
+        assert names["total"][said] == pytest.approx(np.exp(hypothesis.score))
+
+
 def test_optimisers_all_find_the_minimum(run):
     values = run("optimisers")["values"]
     assert all(value < 0.1 for value in values.values())  # from 6.45

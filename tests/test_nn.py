@@ -176,6 +176,26 @@ def test_dropout_trains_and_infers():
     np.testing.assert_array_equal(nn.Dropout(0.25, rng=0).vjp(x)[0], y)
 
 
+def test_dropout_that_scales_when_not_in_training():
+    layer = nn.Dropout(0.5, inverted=False, shared_axes=0, rng=0)
+    x = np.arange(1, 41, dtype=np.float32).reshape(4, 10)
+    y, back = layer.vjp(x)
+    mask = nn.Dropout(0.5, shared_axes=0, rng=0).vjp(x)[0] != 0
+    assert 0 < mask.mean() < 1
+    np.testing.assert_array_equal(y, x * mask)
+    np.testing.assert_array_equal(back(x), x * mask)
+    y, back = layer.vjp(x, training=False)
+    for found in layer(x), y, back(x):
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found, x * np.float32(0.5))
+    assert repr(layer) == "Dropout(inverted=False, shared_axes=(0,))"
+    none, all_of_them = nn.Dropout(0, inverted=False), nn.Dropout(1, inverted=False)
+    assert np.array_equal(none(x), x)
+    assert np.array_equal(none.vjp(x)[0], x)
+    assert not all_of_them(x).any()
+    assert not all_of_them.vjp(x)[0].any()
+
+
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_dropout_is_exact_at_its_ends(dtype):
     x = np.array([1.1, np.nan, np.inf, -0.0], dtype)

@@ -142,6 +142,25 @@ def test_states_of_lstm_are_pairs(rng):
     np.testing.assert_array_equal(y[-1], h[0])
 
 
+def test_bias_of_the_forget_gate():
+    drawn = nn.LSTM(2, 3, 2, bidirectional=True, rng=0)
+    chosen = nn.LSTM(2, 3, 2, bidirectional=True, forget_bias=1, rng=0)
+    for (name, one), other in zip(drawn.named_parameters(), chosen.parameters(), strict=True):
+        expected = one.value.copy()
+        if name.startswith("bias"):
+            expected[3:6] = name.startswith("bias_ih")
+        np.testing.assert_array_equal(other.value, expected, err_msg=name)
+    cell = nn.LSTMCell(2, 3, forget_bias=-0.5)
+    np.testing.assert_array_equal(cell.bias_ih.value[3:6] + cell.bias_hh.value[3:6], -0.5)
+    assert repr(cell) == "LSTMCell(input_size=2, hidden_size=3, forget_bias=-0.5)"
+    assert nn.LSTM.from_state_dict(chosen.state_dict()).forget_bias is None
+    for layer in nn.LSTM, nn.LSTMCell:
+        with pytest.raises(ValueError, match="forget_bias is 1, expected None, since bias is False"):
+            layer(2, 3, bias=False, forget_bias=1)
+        with pytest.raises(ValueError, match="forget_bias is nan, expected a finite number"):
+            layer(2, 3, forget_bias=np.nan)
+
+
 def test_identity_initialisation():
     """A relu network keeps what it saw, and its gradient neither vanishes nor explodes."""
     rnn = nn.RNN(2, 3, 2, bidirectional=True, nonlinearity="relu", init="identity", rng=0)

@@ -34,6 +34,8 @@ def page(language):
             lines += ["$$", item["formula"], "$$", ""]
             lines += [f"{words['api']}: {', '.join(map(_link, item['api']))}", ""]
             lines += ["```pycon", item["example"].strip(), "```", ""]
+            if "figure" in item:
+                lines += [f"![{item[language]}](../examples/{item['figure']})", ""]
             if "script" in item:
                 lines += [f"{words['script']}: `{item['script']}`", ""]
             if f"erratum_{language}" in item:

@@ -111,6 +111,10 @@ class Dropout(Module):
     ----------
     p : float
         From 0 to 1.
+    inverted : bool
+        False leaves the others as they are, and scales all by 1 - p when not in training, as in the paper (Srivastava
+        et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting") and in "Deep Learning from
+        Scratch".
     shared_axes : int or sequence of int
         Axes along which a mask is the same, such as 0, the time, of (T, B, H).
     rng : numpy.random.Generator, int or None
@@ -127,18 +131,26 @@ class Dropout(Module):
     ([0.0, 2.0], True)
     """
 
-    def __init__(self, p=0.5, *, shared_axes=(), rng=None):
+    def __init__(self, p=0.5, *, inverted=True, shared_axes=(), rng=None):
         if not 0 <= p <= 1:
             raise ValueError(f"p is {p}, expected a probability from 0 to 1")
-        self.p = float(p)
+        self.p, self.inverted = float(p), bool(inverted)
         self.shared_axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes)
         self._rng = np.random.default_rng(rng)
 
     def __call__(self, x):
-        return x
+        return x if self.inverted else self._scaled(x)
 
     def vjp(self, x, *, training=True):
-        if not training or not self.p:
+        if not training:
+            return self(x), self
+        if not self.p:
             return x, lambda dy: dy
         y, mask = F.dropout(x, self.p, self._rng, shared_axes=self.shared_axes)
-        return y, lambda dy: F.dropout_backward(dy, mask, self.p)
+        if self.inverted:
+            return y, lambda dy: F.dropout_backward(dy, mask, self.p)
+        return np.where(mask, x, y.dtype.type(0)), lambda dy: np.where(mask, dy, y.dtype.type(0))
+
+    def _scaled(self, x):
+        with np.errstate(all="ignore"):
+            return np.multiply(x, 1 - self.p)

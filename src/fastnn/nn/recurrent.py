@@ -97,6 +97,18 @@ class _LongShort(_Kind):
     gates = 4
     states = "hc"
 
+    def _choose(self, forget_bias, bias):
+        if forget_bias is not None and not (bias and np.isfinite(forget_bias)):
+            expected = "a finite number" if bias else "None, since bias is False"
+            raise ValueError(f"forget_bias is {forget_bias}, expected {expected}")
+        self.forget_bias = forget_bias
+
+    def _add_weights(self, suffix, input_size, rng, dtype):
+        super()._add_weights(suffix, input_size, rng, dtype)
+        if self.forget_bias is not None:
+            cell, forget = self._cell(suffix), slice(self.hidden_size, 2 * self.hidden_size)
+            cell["b_ih"].value[forget], cell["b_hh"].value[forget] = self.forget_bias, 0
+
 
 class Recurrent(_Kind):
     """The base of the layers that run over whole sequences; `RNN` documents the arguments."""
@@ -433,6 +445,10 @@ class LSTM(_LongShort, Recurrent):
     input_size, hidden_size, num_layers : int
     bias, batch_first, dropout, bidirectional, residual
         As in `RNN`.
+    forget_bias : float or None
+        First value of the forget gate's bias, b_ih + b_hh; None draws it like the others. With 1 a new layer keeps
+        three quarters of its cell at a step (Jozefowicz et al. 2015, "An empirical exploration of recurrent network
+        architectures").
     rng : numpy.random.Generator, int or None
         Draws the parameters from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)), and the dropout masks.
     dtype : float32 or float64
@@ -452,6 +468,35 @@ class LSTM(_LongShort, Recurrent):
     >>> dx.shape, dh.shape, dc.shape
     ((5, 2, 3), (2, 2, 4), (2, 2, 4))
     """
+
+    def __init__(
+        self,
+        input_size,
+        hidden_size,
+        num_layers=1,
+        *,
+        bias=True,
+        batch_first=False,
+        dropout=0.0,
+        bidirectional=False,
+        residual=False,
+        forget_bias=None,
+        rng=None,
+        dtype=np.float32,
+    ):
+        self._choose(forget_bias, bias)
+        super().__init__(
+            input_size,
+            hidden_size,
+            num_layers,
+            bias=bias,
+            batch_first=batch_first,
+            dropout=dropout,
+            bidirectional=bidirectional,
+            residual=residual,
+            rng=rng,
+            dtype=dtype,
+        )
 
 
 class Cell(_Kind):
@@ -568,6 +613,8 @@ class LSTMCell(_LongShort, Cell):
     ----------
     input_size, hidden_size : int
     bias : bool
+    forget_bias : float or None
+        As in `LSTM`.
     rng : numpy.random.Generator, int or None
         Draws the parameters from U(-1/sqrt(hidden_size), 1/sqrt(hidden_size)).
     dtype : float32 or float64
@@ -585,6 +632,10 @@ class LSTMCell(_LongShort, Cell):
     >>> h.shape, c.shape, dx.shape
     ((2, 4), (2, 4), (2, 3))
     """
+
+    def __init__(self, input_size, hidden_size, bias=True, *, forget_bias=None, rng=None, dtype=np.float32):
+        self._choose(forget_bias, bias)
+        super().__init__(input_size, hidden_size, bias, rng=rng, dtype=dtype)
 
 
 class Pool(Module):
