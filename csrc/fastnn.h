@@ -152,7 +152,7 @@ typedef struct {
     void (*matvecs)(void *out, const void *init, const void *w, const void *a, ptrdiff_t m, ptrdiff_t n,
                     ptrdiff_t depth, ptrdiff_t out_row, ptrdiff_t w_row, ptrdiff_t a_row);
     fnn_cell *cells[FNN_N_CELLS];
-    void (*mask_scale)(void *out, const void *in, const uint8_t *mask, double scale, ptrdiff_t n);
+    void (*mask_scale)(void *out, const void *in, const uint8_t *mask, double scale, double rest, ptrdiff_t n);
     /* embedding.h: out += in; the sum or mean of `count` rows of a table, `skip` and NULL weights aside; factor * in */
     void (*accumulate)(void *out, const void *in, ptrdiff_t n);
     void (*bag)(void *out, const void *table, const int64_t *index, const void *weight, int64_t skip, int mean,

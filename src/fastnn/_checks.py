@@ -89,12 +89,12 @@ def as_generator(rng, name="rng"):
     return rng
 
 
-def as_mask(mask, shape):
-    """Return a mask of bool, broadcast to this shape."""
+def as_mask(mask, shape=None):
+    """Return a mask of bool, broadcast to this shape if one is given."""
     mask = np.asarray(mask)
-    if mask.dtype != bool:
+    if mask.dtype.kind != "b":
         raise TypeError(f"mask has dtype {mask.dtype}, expected bool")
-    if mask.shape == shape:
+    if shape is None or mask.shape == shape:
         return mask
     try:
         return np.broadcast_to(mask, shape)

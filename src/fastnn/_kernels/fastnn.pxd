@@ -116,7 +116,7 @@ cdef extern from "fastnn.h" nogil:
         void (*matvecs)(void *, const void *, const void *, const void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                         Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         fnn_cell *cells[FNN_N_CELLS]
-        void (*mask_scale)(void *, const void *, const uint8_t *, double, Py_ssize_t) noexcept nogil
+        void (*mask_scale)(void *, const void *, const uint8_t *, double, double, Py_ssize_t) noexcept nogil
         void (*accumulate)(void *, const void *, Py_ssize_t) noexcept nogil
         void (*bag)(
             void *, const void *, const int64_t *, const void *, int64_t, int, Py_ssize_t, Py_ssize_t) noexcept nogil

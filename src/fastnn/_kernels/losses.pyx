@@ -5,6 +5,7 @@ A result may be written over an input of its shape. Everything is checked before
 from cython cimport floating
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t, uint8_t
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 import numpy as np
@@ -173,15 +174,6 @@ ctypedef struct masked_job:
     Py_ssize_t rows, n, part, unit
 
 
-cdef inline void copy_counting(floating *to, const floating *x, const uint8_t *mask, Py_ssize_t n) noexcept nogil:
-    """Copy what counts, and write -inf for the rest."""
-    cdef Py_ssize_t k
-    cdef floating value
-    for k in range(n):
-        value = x[k]  # read in any case, so that the loop has no branch
-        to[k] = value if mask[k] else <floating>-INFINITY
-
-
 cdef void masked_part(void *context, Py_ssize_t i) noexcept nogil:
     """Take out what does not count, with -inf for a softmax and 0 for a gradient, and see that 0 comes of it."""
     cdef masked_job *job = <masked_job *>context
@@ -195,15 +187,10 @@ cdef void masked_part(void *context, Py_ssize_t i) noexcept nogil:
     while start < end:
         m, first = min(most, end - start), start * job.n
         y, a, mask = job.y + first * job.unit, job.a + first * job.unit, job.mask + first
-        if job.b:
-            job.table.mask_scale(y, a, mask, 1, m * job.n)
-        elif job.unit == sizeof(float):
-            copy_counting(<float *>y, <const float *>a, mask, m * job.n)
-        else:
-            copy_counting(<double *>y, <const double *>a, mask, m * job.n)
+        job.table.mask_scale(y, a, mask, 1, 0 if job.b else -INFINITY, m * job.n)
         inputs[0], inputs[1] = y, job.b + first * job.unit if job.b else NULL
         job.table.rows[FNN_softmax_backward if job.b else FNN_softmax](y, inputs, m, job.n)
-        job.table.mask_scale(y, y, mask, 1, m * job.n)  # a NaN among those that count is everywhere
+        job.table.mask_scale(y, y, mask, 1, 0, m * job.n)  # a NaN among those that count is everywhere
         start += m
 
 
@@ -308,54 +295,71 @@ cdef void ragged_part(void *context, Py_ssize_t i) noexcept nogil:
         runs_of_row(job.table, <double *>y, <const double *>a, <const double *>b, job.bounds + first, runs)
 
 
-cdef void ragged(floating *y, const floating[:, ::1] a, const floating *b, const int64_t[::1] bounds) noexcept nogil:
+cdef void ragged(floating *y, const floating[:, ::1] a, const floating *b, const int64_t *bounds,
+                 Py_ssize_t runs) noexcept nogil:
     cdef ragged_job job
     job.table = &active[0].f32 if floating is float else &active[0].f64
-    job.y, job.a, job.b, job.bounds = <char *>y, <const char *>&a[0, 0], <const char *>b, &bounds[0]
-    job.n, job.runs, job.unit = a.shape[1], bounds.shape[0] - 1, sizeof(floating)
+    job.y, job.a, job.b, job.bounds = <char *>y, <const char *>&a[0, 0], <const char *>b, bounds
+    job.n, job.runs, job.unit = a.shape[1], runs, sizeof(floating)
     job.part = max(<Py_ssize_t>1, PART * job.runs // job.n)
     job.across = (job.runs + job.part - 1) // job.part
     each_part(ragged_part, &job, a.shape[0] * job.across, a.shape[0] * job.n > 4 * PART)
 
 
-cdef int check_bounds(const int64_t[::1] bounds, Py_ssize_t n) except -1:
-    cdef Py_ssize_t i
-    if not bounds.shape[0]:
-        raise ValueError("bounds are empty")
-    check_aligned(sizeof(int64_t), &bounds[0])
-    for i in range(bounds.shape[0] - 1):
-        if bounds[i + 1] < bounds[i]:
-            raise ValueError(f"bounds fall from {bounds[i]} to {bounds[i + 1]}")
-    if bounds[0] != 0 or bounds[bounds.shape[0] - 1] != n:
-        raise ValueError(f"bounds go from {bounds[0]} to {bounds[bounds.shape[0] - 1]}, expected from 0 to {n}")
-    return 0
+cdef int64_t *bounds_of(const int64_t[::1] lengths, Py_ssize_t n) except NULL:
+    """Return where runs of these lengths begin, and n, where the last of them ends; to be freed."""
+    cdef Py_ssize_t runs = lengths.shape[0], i
+    cdef int64_t *bounds
+    cdef int64_t start = 0
+    check_aligned(sizeof(int64_t), &lengths[0] if runs else NULL)
+    bounds = <int64_t *>malloc((runs + 1) * sizeof(int64_t))
+    if bounds == NULL:
+        raise MemoryError
+    for i in range(runs):
+        bounds[i] = start
+        if not 0 <= lengths[i] <= n - start:
+            break
+        start += lengths[i]
+    else:
+        if start == n:
+            bounds[runs] = n
+            return bounds
+    free(bounds)
+    raise ValueError(f"lengths do not add up to {n}, or some are negative")
 
 
-def ragged_softmax(floating[:, ::1] y, const floating[:, ::1] x, const int64_t[::1] bounds):
-    """Write the softmax of each run of each row of x, from one of the bounds to the next, into y."""
+def ragged_softmax(floating[:, ::1] y, const floating[:, ::1] x, const int64_t[::1] lengths):
+    """Write the softmax of each run of each row of x into y; the runs are of these lengths."""
+    cdef int64_t *bounds
     check("y", y.shape[0], y.shape[1], x.shape[0], x.shape[1])
-    check_bounds(bounds, x.shape[1])
-    if x.shape[0] and x.shape[1]:
-        check_aligned(sizeof(floating), &y[0, 0], &x[0, 0])
-        check_apart(&y[0, 0], &x[0, 0], x.shape[0] * x.shape[1] * sizeof(floating), &bounds[0],
-                    bounds.shape[0] * sizeof(int64_t))
-        with nogil:
-            ragged(&y[0, 0], x, NULL, bounds)
+    bounds = bounds_of(lengths, x.shape[1])
+    try:
+        if x.shape[0] and x.shape[1]:
+            check_aligned(sizeof(floating), &y[0, 0], &x[0, 0])
+            check_apart(&y[0, 0], &x[0, 0], x.shape[0] * x.shape[1] * sizeof(floating), NULL, 0)
+            with nogil:
+                ragged(&y[0, 0], x, NULL, bounds, lengths.shape[0])
+    finally:
+        free(bounds)
 
 
 def ragged_softmax_backward(floating[:, ::1] dx, const floating[:, ::1] dy, const floating[:, ::1] y,
-                            const int64_t[::1] bounds):
+                            const int64_t[::1] lengths):
     """Write y * (dy - sum(y * dy)) of each run into dx."""
     cdef size_t size = y.shape[0] * y.shape[1] * sizeof(floating)
+    cdef int64_t *bounds
     check("dy", dy.shape[0], dy.shape[1], y.shape[0], y.shape[1])
     check("dx", dx.shape[0], dx.shape[1], y.shape[0], y.shape[1])
-    check_bounds(bounds, y.shape[1])
-    if size:
-        check_aligned(sizeof(floating), &dx[0, 0], &dy[0, 0], &y[0, 0])
-        check_apart(&dx[0, 0], &y[0, 0], size, &bounds[0], bounds.shape[0] * sizeof(int64_t))
-        check_apart(&dx[0, 0], &dy[0, 0], size, NULL, 0)
-        with nogil:
-            ragged(&dx[0, 0], dy, &y[0, 0], bounds)
+    bounds = bounds_of(lengths, y.shape[1])
+    try:
+        if size:
+            check_aligned(sizeof(floating), &dx[0, 0], &dy[0, 0], &y[0, 0])
+            check_apart(&dx[0, 0], &y[0, 0], size, NULL, 0)
+            check_apart(&dx[0, 0], &dy[0, 0], size, NULL, 0)
+            with nogil:
+                ragged(&dx[0, 0], dy, &y[0, 0], bounds, lengths.shape[0])
+    finally:
+        free(bounds)
 
 
 # --- losses -----------------------------------------------------------------------------------------------------------

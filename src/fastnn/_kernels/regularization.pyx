@@ -29,7 +29,7 @@ cdef enum:
 
 cdef inline void scaled(floating *y, const floating *x, const uint8_t *mask, double scale, Py_ssize_t n) noexcept nogil:
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
-    table.mask_scale(y, x, mask, scale, n)
+    table.mask_scale(y, x, mask, scale, 0, n)
 
 
 cdef inline double scale_of(double p) noexcept:

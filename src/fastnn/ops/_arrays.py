@@ -20,10 +20,9 @@ def dense(x):
 
 def rows(x, axis=-1):
     """Return x as a dense matrix with `axis` last, a view where x lies so already."""
-    if x.ndim != 2 or axis not in (1, -1):
+    if axis not in (-1, x.ndim - 1):
         x = np.moveaxis(x, axis, -1)
-        x = dense(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    return dense(x)
+    return dense(x).reshape(math.prod(x.shape[:-1]), x.shape[-1])
 
 
 def room(out, axis, like, *others):
@@ -42,7 +41,9 @@ def finish(y, out, shape, axis, dtype):
     """Return a matrix of rows as an array of this shape with the rows along `axis`, in `out` if that is given."""
     if out is not None and np.may_share_memory(y, out):
         return out
-    if len(shape) != 2 or axis != 1:
+    if axis == len(shape) - 1:
+        y = y.reshape(shape)
+    else:
         y = np.moveaxis(y.reshape(*shape[:axis], *shape[axis + 1 :], shape[axis]), -1, axis)
     if out is not None:
         out[...] = y

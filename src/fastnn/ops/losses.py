@@ -58,44 +58,58 @@ _element_loss = by_dtype(kernels.element_loss)
 _UNUSUAL = (AttributeError, KeyError, TypeError, ValueError)
 
 
-def _transform(kernel, x, axis, out, *more):
+def _transform(kernel, x, axis, out, *part, part_of=None):
+    """Return what the kernel makes of x; `part` tells what of it counts, part_of(part, x, axis) in any layout."""
     if axis == -1:
         try:
             y = np.empty(x.shape, x.dtype) if out is None else out
-            kernel[x.dtype](y, x, *more)
+            if x.ndim == 1:
+                kernel[x.dtype](y[None], x[None], *part)
+            else:
+                kernel[x.dtype](y, x, *part)
             return y
         except _UNUSUAL:
             pass
     x = as_float(x, "x")
     axis = class_axis(axis, x, "x")
+    part = [part_of(each, x, axis) for each in part]
     if out is not None:
         check_out(out, x.shape, x.dtype)
     matrix = rows(x.astype(working(x.dtype), copy=False), axis)
-    y = room(out, axis, matrix, *more)
-    kernel[y.dtype](y, matrix, *more)
+    y = room(out, axis, matrix, *part)
+    kernel[y.dtype](y, matrix, *part)
     return finish(y, out, x.shape, axis, x.dtype)
 
 
-def _backward(kernel, dy, y, axis, *more):
+def _backward(kernel, dy, y, axis, *part, part_of=None):
     if axis == -1:
         try:
             dx = np.empty(y.shape, y.dtype)
-            kernel[y.dtype](dx, dy, y, *more)
+            if y.ndim == 1:
+                kernel[y.dtype](dx[None], dy[None], y[None], *part)
+            else:
+                kernel[y.dtype](dx, dy, y, *part)
             return dx
         except _UNUSUAL:
             pass
     dy, y = as_float(dy, "dy"), as_float(y, "y")
-    check_shape(dy, y.shape, "dy")
     axis, dtype = class_axis(axis, y, "y"), np.result_type(dy, y)
+    part = [part_of(each, y, axis) for each in part]
+    check_shape(dy, y.shape, "dy")
     matrix = rows(y.astype(working(dtype), copy=False), axis)
     dx = np.empty(matrix.shape, matrix.dtype)
-    kernel[dx.dtype](dx, rows(dy.astype(dx.dtype, copy=False), axis), matrix, *more)
+    kernel[dx.dtype](dx, rows(dy.astype(dx.dtype, copy=False), axis), matrix, *part)
     return finish(dx, None, y.shape, axis, dtype)
 
 
-def _mask_rows(mask, x, axis, name):
+def _mask_rows(mask, x, axis):
     """Return the mask as bytes, in rows as those of x."""
-    return rows(as_mask(mask, x.shape), class_axis(axis, x, name)).view(np.uint8)
+    return rows(as_mask(mask, x.shape), axis).view(np.uint8)
+
+
+def _lengths(lengths, x, axis):
+    """Return the lengths of runs along this axis of x, checked."""
+    return np.diff(as_bounds(lengths, x.shape[axis]))
 
 
 def softmax(x, axis=-1, *, out=None):
@@ -328,8 +342,7 @@ def masked_softmax(x, mask, axis=-1, *, out=None):
     array([[0.25, 0.75, 0.  ],
            [0.25, 0.25, 0.5 ]])
     """
-    x = as_float(x, "x")
-    return _transform(_masked_softmax, x, axis, out, _mask_rows(mask, x, axis, "x"))
+    return _transform(_masked_softmax, x, axis, out, as_mask(mask), part_of=_mask_rows)
 
 
 def masked_softmax_backward(dy, y, mask, axis=-1):
@@ -366,8 +379,7 @@ def masked_softmax_backward(dy, y, mask, axis=-1):
     >>> fastnn.masked_softmax_backward([1.0, 0.0, np.nan], [0.25, 0.75, 0.0], [True, True, False])
     array([ 0.1875, -0.1875,  0.    ])
     """
-    dy, y = as_float(dy, "dy"), as_float(y, "y")
-    return _backward(_masked_softmax_backward, dy, y, axis, _mask_rows(mask, y, axis, "y"))
+    return _backward(_masked_softmax_backward, dy, y, axis, as_mask(mask), part_of=_mask_rows)
 
 
 def ragged_softmax(x, lengths, axis=-1, *, out=None):
@@ -408,8 +420,7 @@ def ragged_softmax(x, lengths, axis=-1, *, out=None):
     >>> fastnn.ragged_softmax(np.log([1.0, 3.0, 2.0, 2.0, 4.0]), [2, 3])
     array([0.25, 0.75, 0.25, 0.25, 0.5 ])
     """
-    x = as_float(x, "x")
-    return _transform(_ragged_softmax, x, axis, out, as_bounds(lengths, x.shape[class_axis(axis, x, "x")]))
+    return _transform(_ragged_softmax, x, axis, out, lengths, part_of=_lengths)
 
 
 def ragged_softmax_backward(dy, y, lengths, axis=-1):
@@ -445,8 +456,7 @@ def ragged_softmax_backward(dy, y, lengths, axis=-1):
     >>> fastnn.ragged_softmax_backward([1.0, 0.0, 0.0, 0.0, 1.0], [0.25, 0.75, 0.25, 0.25, 0.5], [2, 3])
     array([ 0.1875, -0.1875, -0.125 , -0.125 ,  0.25  ])
     """
-    dy, y = as_float(dy, "dy"), as_float(y, "y")
-    return _backward(_ragged_softmax_backward, dy, y, axis, as_bounds(lengths, y.shape[class_axis(axis, y, "y")]))
+    return _backward(_ragged_softmax_backward, dy, y, axis, lengths, part_of=_lengths)
 
 
 def softmax_cross_entropy(
