@@ -371,6 +371,22 @@ def test_mixed_dtypes_meet_and_a_missing_gradient_is_zero():
     assert all(not gradient.any() for gradient in fastnn.conv1d_backward(None, cache).values())
 
 
+@pytest.mark.parametrize("images", [0, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("axes", [1, 2])
+def test_the_gradient_of_x_is_made_when_wanted(axes, groups, images, rng):
+    x = rng.standard_normal((images, 4, *[9, 8][:axes]))
+    weight, bias = rng.standard_normal((6, 4 // groups, *[3, 2][:axes])), np.ones(6)
+    y, cache = getattr(fastnn, f"conv{axes}d_forward")(x, weight, bias, stride=2, padding=1, groups=groups)
+    backward = getattr(fastnn, f"conv{axes}d_backward")
+    dy = rng.standard_normal(y.shape)
+    want, found = backward(dy, cache), backward(dy, cache, need_dx=False)
+    assert want.pop("x").shape == x.shape
+    assert found.keys() == {"weight", "bias"}
+    for name, gradient in want.items():
+        np.testing.assert_array_equal(found[name], gradient)
+
+
 # ---- errors -------------------------------------------------------------------------------------------------
 
 X, W = np.ones((2, 4, 5, 6)), np.ones((6, 2, 3, 3))
@@ -563,6 +579,8 @@ def test_kernels_refuse_arrays_that_do_not_go_together():
             kernels.conv2d(*(np.ascontiguousarray(a) for a in arguments[:4]), *arguments[4:])
     with pytest.raises(ValueError, match="has not the shape"):
         kernels.conv2d_backward(x[:, :, :4].copy(), weight, bias, y, x, weight, axes, 2)
+    with pytest.raises(ValueError, match="has not the shape"):
+        kernels.conv2d_backward["double"](None, weight[:5].copy(), bias, y, x, weight, axes, 2)
     images = X.reshape(8, 5, 6)
     for call in (
         lambda: kernels.max_pool2d(np.empty((8, 3, 5)), images, None, axes),

@@ -116,9 +116,11 @@ def test_outputs(dtype, rng):
 
 
 def test_the_gradient_of_the_inputs_is_made_when_needed(rng):
-    x = rng.standard_normal((5, 6)).astype(np.float32)
+    rows, images = rng.standard_normal((5, 6), np.float32), rng.standard_normal((5, 3, 6, 7), np.float32)
     first = nn.Linear(6, 4, rng=0), nn.Activation("tanh"), nn.LayerNorm(6)
-    for layer in (*first, nn.Sequential(*first[:2])):
+    convolutions = nn.Conv1d(3, 2, 3, rng=0), nn.Conv2d(3, 4, 3, rng=0)
+    for layer in (*first, nn.Sequential(*first[:2]), *convolutions):
+        x = {nn.Conv1d: images[..., 0], nn.Conv2d: images}.get(type(layer), rows)
         net = copy.deepcopy(nn.Sequential(layer, nn.Activation("relu")))
         y, back = net.vjp(x)
         assert back(y).shape == x.shape

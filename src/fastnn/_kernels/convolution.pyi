@@ -15,7 +15,7 @@ def conv2d(
     groups: int,
 ) -> None: ...
 def conv2d_backward(
-    dx: NDArray[_Floating],
+    dx: NDArray[_Floating] | None,
     dweight: NDArray[_Floating],
     dbias: NDArray[_Floating] | None,
     dy: NDArray[_Floating],

@@ -46,7 +46,7 @@ cdef struct convolution:
     const char *dy
     const char *dy_end
     char *y
-    char *dx
+    char *dx  # NULL if it is not wanted
     char *sums  # the gradient of weight and bias, transposed: parts x groups x rows x filters
     Py_ssize_t unit  # bytes of an element
     Py_ssize_t images, groups, channels, filters  # of one group
@@ -279,7 +279,7 @@ cdef void backward_part(void *context, Py_ssize_t part) noexcept nogil:
                 c.table.transpose(transposed, first_dy, c.filters, n, c.filters, c.dy_row)
                 c.table.window_product(sums + g * c.rows * c.filters * c.unit, NULL, planes, c.tap, transposed,
                                        c.point, c.rows, c.filters, n, c.filters)
-            for line in range(c.v.lines):
+            for line in range(c.v.lines if c.dx != NULL else 0):
                 t = ceil_div(c.h.kernel - line, c.v.lines) * (c.w.kernel // c.u.lines)
                 c.table.window_product(
                     dplanes, c.zeros, c.turned + (g * c.v.lines + line) * c.channels * c.u.lines * c.depth * c.unit,
@@ -371,15 +371,15 @@ def conv2d_backward(
     floating[:, :, :, ::1] dx, floating[:, :, :, ::1] dweight, floating[::1] dbias, const floating[:, :, :, ::1] dy,
     const floating[:, :, :, ::1] x, const floating[:, :, :, ::1] weight, axes, Py_ssize_t groups,
 ):
-    """Write the gradients of x, weight and, unless None, bias into arrays that hold zeros."""
+    """Write the gradients of weight and, unless None, of x and bias into arrays that hold zeros."""
     cdef convolution c
     cdef const fnn_real *table = &active[0].f32 if floating is float else &active[0].f64
-    cdef bint has_bias = dbias is not None
+    cdef bint has_bias = dbias is not None, has_dx = dx is not None
     cdef Py_ssize_t[::1] tables
     cdef Py_ssize_t i, part, n, turned
     cdef floating *space
     describe(&c, table, sizeof(floating), axes, groups, x.shape, weight.shape, dy.shape, has_bias)
-    if not (same_shape(dx.shape, x.shape) and same_shape(dweight.shape, weight.shape)) \
+    if has_dx and not same_shape(dx.shape, x.shape) or not same_shape(dweight.shape, weight.shape) \
             or has_bias and dbias.shape[0] != weight.shape[0]:
         raise ValueError("dx, dweight or dbias has not the shape of x, weight or bias")
     if volume(x.shape) == 0:
@@ -393,11 +393,11 @@ def conv2d_backward(
     fill_tables(&c, &tables[0])
     c.x, c.weight, c.dy = <const char *>&x[0, 0, 0, 0], <const char *>&weight[0, 0, 0, 0], <const char *>&dy[0, 0, 0, 0]
     c.x_end, c.dy_end = c.x + volume(x.shape) * c.unit, c.dy + volume(dy.shape) * c.unit
-    c.dx = <char *>&dx[0, 0, 0, 0]
+    c.dx = <char *>&dx[0, 0, 0, 0] if has_dx else NULL
     # how the sums are cut is theirs to keep: it must not depend on the threads
     c.parts = max(1, min(c.blocks, volume(dy.shape) * c.terms // PARALLEL, <Py_ssize_t>PARTS))
     n = groups * c.rows * c.filters
-    turned = groups * c.v.lines * c.channels * c.u.lines * c.depth
+    turned = groups * c.v.lines * c.channels * c.u.lines * c.depth if has_dx else 0
     space = <floating *>calloc(c.parts * n + turned + c.channels * c.u.lines, sizeof(floating))
     if space == NULL:
         raise MemoryError
@@ -405,7 +405,8 @@ def conv2d_backward(
     c.turned = <const char *>(space + c.parts * n)
     c.zeros = c.turned + turned * c.unit
     with nogil:
-        turn(&c, space + c.parts * n, &weight[0, 0, 0, 0])
+        if has_dx:
+            turn(&c, space + c.parts * n, &weight[0, 0, 0, 0])
         parallel(backward_part, &c, c.parts)
         for part in range(1, c.parts):
             table.accumulate(space, space + part * n, n)

@@ -31,6 +31,7 @@ class _Windows(Module):
 
 class _Conv(_Windows):
     kind = "conv"
+    skips_dx = True
 
     def __init__(
         self,
@@ -85,16 +86,16 @@ class _Conv(_Windows):
     def __call__(self, x):
         return self._forward(x, "")
 
-    def vjp(self, x, *, training=True):
+    def vjp(self, x, *, training=True, need_dx=True):
         y, cache = self._forward(x, "_forward")
-        integers = _integers(x)
+        need_dx = need_dx and not _integers(x)
 
         def back(dy):
-            gradients = self._call("_backward", dy, cache)
+            gradients = self._call("_backward", dy, cache, need_dx=need_dx)
             self.weight.accumulate(gradients["weight"])
             if self.bias is not None:
                 self.bias.accumulate(gradients["bias"])
-            return None if integers else gradients["x"]
+            return gradients.get("x")
 
         return y, back
 

@@ -88,13 +88,14 @@ def _convolve(axes, x, weight, bias, stride, padding, dilation, groups):
 
 
 @quiet
-def _convolve_backward(dy, cache, name):
+def _convolve_backward(dy, cache, need_dx, name):
     x, weight, has_bias, axes, groups, dtype = check_cache(cache, ConvolutionCache, name)
     dy = dense(as_gradient(dy, (len(x), len(weight), *_out(axes)), x.dtype, "dy"))
-    gradients = {"x": np.zeros_like(x), "weight": np.zeros_like(weight)}
+    gradients = {"x": np.zeros_like(x)} if need_dx else {}
+    gradients["weight"] = np.zeros_like(weight)
     if has_bias:
         gradients["bias"] = np.zeros(len(weight), x.dtype)
-    dx, dweight = (_image(gradients[key]) for key in ("x", "weight"))
+    dx, dweight = _image(gradients["x"]) if need_dx else None, _image(gradients["weight"])
     _CONV_BACKWARD[x.dtype](
         dx, dweight, gradients.get("bias"), _image(dy), _image(x), _image(weight), _plain(axes, "column"), groups
     )
@@ -229,7 +230,7 @@ def conv1d_forward(x, weight, bias=None, *, stride=1, padding=0, dilation=1, gro
     return _convolve(1, x, weight, bias, stride, padding, dilation, groups)
 
 
-def conv1d_backward(dy, cache):
+def conv1d_backward(dy, cache, *, need_dx=True):
     """Return the gradients of the arguments of `conv1d_forward`, by name.
 
     Parameters
@@ -238,14 +239,16 @@ def conv1d_backward(dy, cache):
         The gradient of y; None is 0.
     cache
         What `conv1d_forward` returned.
+    need_dx : bool
+        Whether the gradient of x is wanted, which is half of the work.
 
     Returns
     -------
     dict
-        New arrays under "x", "weight" and, if there was one, "bias": each term of the sum in `conv1d` sends
+        New arrays under "x" if wanted, "weight" and, if there was one, "bias": each term of the sum in `conv1d` sends
         dy * weight to x, dy * x to weight, and dy to bias.
     """
-    return _convolve_backward(dy, cache, "conv1d_forward")
+    return _convolve_backward(dy, cache, need_dx, "conv1d_forward")
 
 
 def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
@@ -319,7 +322,7 @@ def conv2d_forward(x, weight, bias=None, *, stride=1, padding=0, dilation=1, gro
     return _convolve(2, x, weight, bias, stride, padding, dilation, groups)
 
 
-def conv2d_backward(dy, cache):
+def conv2d_backward(dy, cache, *, need_dx=True):
     """Return the gradients of the arguments of `conv2d_forward`, by name, as `conv1d_backward` does.
 
     Parameters
@@ -328,13 +331,15 @@ def conv2d_backward(dy, cache):
         The gradient of y; None is 0.
     cache
         What `conv2d_forward` returned.
+    need_dx : bool
+        As in `conv1d_backward`.
 
     Returns
     -------
     dict
-        New arrays under "x", "weight" and, if there was one, "bias".
+        New arrays under "x" if wanted, "weight" and, if there was one, "bias".
     """
-    return _convolve_backward(dy, cache, "conv2d_forward")
+    return _convolve_backward(dy, cache, need_dx, "conv2d_forward")
 
 
 def max_pool1d(x, kernel_size, stride=None, *, padding=0, dilation=1, ceil_mode=False):

@@ -112,16 +112,16 @@ def _convolve(axes, x, weight, bias, stride, padding, dilation, groups):
 
 
 @quiet
-def _convolve_backward(dy, cache, name):
+def _convolve_backward(dy, cache, need_dx, name):
     x, weight, has_bias, axes, groups, dtype = check_cache(cache, ConvolutionCache, name)
     dy = as_gradient(dy, (len(x), len(weight), *_out(axes)), x.dtype, "dy")
     columns, matrices = _grouped(cache)
     dproduct = dy.reshape(len(x), groups, matrices.shape[1], columns.shape[3])
-    dcolumns = (matrices.swapaxes(1, 2) @ dproduct).reshape(*x.shape[:2], _taps(axes), columns.shape[3])
-    gradients = {
-        "x": _add_columns(dcolumns, x.shape, axes),
-        "weight": (dproduct @ columns.swapaxes(2, 3)).sum(0).reshape(weight.shape),
-    }
+    gradients = {}
+    if need_dx:
+        dcolumns = (matrices.swapaxes(1, 2) @ dproduct).reshape(*x.shape[:2], _taps(axes), columns.shape[3])
+        gradients["x"] = _add_columns(dcolumns, x.shape, axes)
+    gradients["weight"] = (dproduct @ columns.swapaxes(2, 3)).sum(0).reshape(weight.shape)
     if has_bias:
         gradients["bias"] = dy.sum((0, *range(2, dy.ndim)))
     return {name: gradient.astype(dtype, copy=False) for name, gradient in gradients.items()}
@@ -137,9 +137,9 @@ def conv1d_forward(x, weight, bias=None, *, stride=1, padding=0, dilation=1, gro
     return _convolve(1, x, weight, bias, stride, padding, dilation, groups)
 
 
-def conv1d_backward(dy, cache):
+def conv1d_backward(dy, cache, *, need_dx=True):
     """Return the gradients of x, weight and bias by name."""
-    return _convolve_backward(dy, cache, "conv1d_forward")
+    return _convolve_backward(dy, cache, need_dx, "conv1d_forward")
 
 
 def conv2d(x, weight, bias=None, *, stride=1, padding=0, dilation=1, groups=1):
@@ -152,9 +152,9 @@ def conv2d_forward(x, weight, bias=None, *, stride=1, padding=0, dilation=1, gro
     return _convolve(2, x, weight, bias, stride, padding, dilation, groups)
 
 
-def conv2d_backward(dy, cache):
+def conv2d_backward(dy, cache, *, need_dx=True):
     """Return the gradients of x, weight and bias by name."""
-    return _convolve_backward(dy, cache, "conv2d_forward")
+    return _convolve_backward(dy, cache, need_dx, "conv2d_forward")
 
 
 def _largest(columns, valid):
