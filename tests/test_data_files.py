@@ -50,6 +50,7 @@ WHOLE = idx(np.arange(12, dtype="i2").reshape(3, 4))
         (WHOLE[:-1], r"array has 35 bytes, expected 36 for int16 of shape \(3, 4\)"),
         (WHOLE + b"x", "array has 37 bytes, expected 36"),
         (b"\0\0\x0e\3" + b"\xff" * 12, "array has 16 bytes, expected 633825299"),
+        (b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"x", "array has 255 axes, expected at most 64"),
         (gzip.compress(WHOLE)[:-9], "array is compressed, and damaged"),
         (gzip.compress(WHOLE)[:-6] + b"xxxxxx", "array is compressed, and damaged"),
     ],
@@ -113,6 +114,12 @@ def test_csv_without_a_header(tmp_path):
         ("a,b\n1,2\n3,\n", {"missing": 0, "target": "b"}, "table has '' in line 3, column b"),
         ("a,b\n1,2\n", {"target": "c"}, "table has no column 'c', expected one of a, b"),
         ("a,b\n1,2\n", {"columns": [2]}, "table has no column 2, expected one of a, b"),
+        ("a,b\n1,2\n", {"target": 1.0}, "table has no column 1.0, expected one of a, b"),
+        ("a,a\n1,2\n", {"target": "a"}, "table has 2 columns 'a', expected the number of one of them"),
+        ("a,b\n1,x\n2, \n", {"target": "b", "labels": True}, "table has no label in line 3, column b"),
+        ("a,b\n1,2\n1e39,3\n", {}, "table has '1e39' in line 3, column a, which float32 cannot hold"),
+        ('a,b\n1,"2\n3,4\n', {}, "table is not CSV in line 3: unexpected end of data"),
+        ("a,b\n1," + "9" * 140_000, {}, r"table is not CSV in line 2: field larger than field limit"),
         ("a\n\udcff\n", {}, "table is not text in UTF-8"),
     ],
 )
@@ -121,6 +128,17 @@ def test_csv_rejects(tmp_path, text, options, words):
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match=re.escape(f"{tmp_path}{os.sep}") + words):
         read_csv(path, **options)
+
+
+def test_csv_options_that_do_not_go_together(tmp_path):
+    path = tmp_path / "table"
+    path.write_text("a,b\n1,2.5\n1e39,nan\n")
+    with pytest.raises(TypeError, match="dtype is int64, expected float32 or float64"):
+        read_csv(path, dtype=int)
+    with pytest.raises(ValueError, match="labels is True, but target is None"):
+        read_csv(path, labels=True)
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(read_csv(path, dtype=np.float64).x, [[1, 2.5], [1e39, np.nan]])
 
 
 # ---- parts held out -----------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import io, nn
+from fastnn import data, io, nn
+from fastnn.training import History
 
 
 class Net(nn.Module):
@@ -276,6 +277,60 @@ def test_what_is_there_survives_a_failure(path, monkeypatch):
         io.save_arrays(path, {"a": np.zeros(3)}, {"not JSON": object()})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def _vectors(size):
+    from fastnn.models import KeyedVectors
+
+    wv = KeyedVectors(8)
+    wv.add_vectors([f"word{i}" for i in range(size)], np.ones((size, 8), np.float32))
+    return wv
+
+
+WRITERS = {
+    "module": lambda size, path: nn.Linear(8, size, rng=0).save(path),
+    "arrays": lambda size, path: io.save_arrays(path, {"a": np.ones(8 * size)}),
+    "history": lambda size, path: History([{"loss": 1.0}] * size).save(path),
+    "vocabulary": lambda size, path: data.Vocabulary([f"word{i}" for i in range(size)]).save(path),
+    "vectors, binary": lambda size, path: _vectors(size).save_word2vec_format(path, binary=True),
+    "vectors, text": lambda size, path: _vectors(size).save_word2vec_format(path),
+}
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_a_disk_without_room_keeps_the_old_file(kind, tmp_path):
+    """A limit on the size of files is met in the midst of a write, as the end of a disk is."""
+    resource = pytest.importorskip("resource")
+    path, write = tmp_path / "file.json", WRITERS[kind]
+    write(2, path)
+    before, there = path.read_bytes(), sorted(tmp_path.iterdir())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large: '.*file\.json"):
+            write(4000, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_bytes() == before
+    assert sorted(tmp_path.iterdir()) == there
+
+
+@pytest.mark.parametrize(
+    ("arrays", "metadata", "message"),
+    [
+        ({"a": np.array(["x"])}, None, "array 'a' has dtype <U1, expected real numbers"),
+        ({"a": np.ones(2, complex)}, None, "array 'a' has dtype complex128, expected real numbers"),
+        ({"a": [None]}, None, "array 'a' has dtype object, expected real numbers"),
+        ({3: np.ones(2)}, None, "arrays have the name 3, expected a string"),
+        ({}, {"f": print}, "metadata cannot be written as JSON: Object of type builtin_function_or_method"),
+    ],
+)
+def test_what_a_file_cannot_hold(arrays, metadata, message, path):
+    path.write_text("old")
+    with pytest.raises(TypeError, match=message):
+        io.save_arrays(path, arrays, metadata)
+    assert path.read_text() == "old"
+    assert len(list(path.parent.iterdir())) == 1
 
 
 def test_flushed_before_renamed(path, monkeypatch):

@@ -153,11 +153,40 @@ def test_tokens_of_any_script():
             lambda: plot.trajectories(np.hypot, {"a": [1, 2]}, xlim=(0, 1), ylim=(0, 1)),
             r"path 'a' has shape \(2,\), expected \(steps, 2\)",
         ),
+        (lambda: plot.activations([]), r"names is \[\], expected at least one"),
+        (lambda: plot.losses({}), r"curves is \{\}, expected at least one"),
+        (lambda: plot.losses([]), r"curve '' has shape \(0,\), expected \(n,\) with at least one number"),
+        (lambda: plot.histograms([]), r"layers is \{\}, expected at least one"),
+        (lambda: plot.histograms({"a": [1.0], "b": []}), r"layer 'b' has shape \(0,\), expected at least one number"),
+        (lambda: plot.histograms([[1.0, np.nan]]), r"layer '1' holds nan at \(1,\), expected finite numbers"),
+        (lambda: plot.histograms([[1.0, 2.0]], bins=0), "bins is 0, expected at least 1"),
+        (lambda: plot.schedules(np.sqrt, 0), "steps is 0, expected at least 1"),
+        (lambda: plot.schedules({}, 3), r"functions is \{\}, expected a function or a dict of some"),
+        (lambda: plot.learning_rate_finder([0.0, 1.0], [1, 2]), "rates hold 0.0, expected numbers above 0"),
+        (lambda: plot.learning_rate_finder([1.0], [np.nan]), "rates hold none with a loss, expected numbers above 0"),
+        (lambda: plot.trajectories(np.hypot, {}, xlim=(0, 1), ylim=(0, 1)), r"paths is \{\}, expected at least one"),
+        (
+            lambda: plot.trajectories(np.hypot, {"a": [[0, 0]]}, xlim=(1, 1), ylim=(0, 1)),
+            r"xlim is \(1, 1\), expected a lower and an upper limit",
+        ),
+        (
+            lambda: plot.trajectories(lambda x, y: x * np.nan, {"a": [[0, 0]]}, xlim=(0, 1), ylim=(0, 1)),
+            r"f holds nan at \(0, 0\), expected finite numbers",
+        ),
+        (lambda: plot.gradient_norms([1.0, -2.0]), "norms hold -2.0, expected numbers of at least 0"),
+        (lambda: plot.attention([[np.nan]], "a", "b"), r"weights holds nan at \(0, 0\), expected finite numbers"),
+        (lambda: plot.attention(np.ones((0, 0)), [], []), r"weights has shape \(0, 0\), expected at least one number"),
+        (lambda: plot.word_map([[1, np.inf], [2, 3]], "ab"), r"vectors holds inf at \(0, 1\), expected finite numbers"),
     ],
 )
 def test_refuses(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_gradients_that_are_all_zero_are_drawn():
+    assert plot.gradient_norms([0.0, 0.0]).get_yscale() == "linear"
+    assert plot.gradient_norms([0.0, 1.0]).get_yscale() == "log"
 
 
 def test_says_what_is_missing_without_matplotlib():

@@ -33,6 +33,8 @@ def save_arrays(path, arrays, metadata=None):
     ------
     OSError
         If the file cannot be written; what was there stays.
+    TypeError
+        If a name is not a string, an array holds something other than real numbers, or JSON cannot hold the metadata.
 
     Examples
     --------
@@ -47,17 +49,27 @@ def save_arrays(path, arrays, metadata=None):
 
     # safetensors writes memory as it lies: other orders would come back permuted
     arrays = {name: np.ascontiguousarray(array).reshape(np.shape(array)) for name, array in arrays.items()}
-    write_whole(path, save(arrays, {_KEY: json.dumps(metadata or {})}))
+    for name, array in arrays.items():
+        if not isinstance(name, str):
+            raise TypeError(f"arrays have the name {name!r}, expected a string")
+        if array.dtype.kind not in "biuf" or array.dtype.itemsize > 8:
+            raise TypeError(f"array {name!r} has dtype {array.dtype}, expected real numbers of at most 64 bits")
+    try:
+        text = json.dumps(metadata or {})
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"metadata cannot be written as JSON: {error}") from None
+    write_whole(path, save(arrays, {_KEY: text}))
 
 
 def write_whole(path, content):
-    """Write bytes to a temporary file beside `path` and rename it."""
+    """Write bytes, or one piece after the other of an iterable, to a temporary file beside `path` and rename it."""
     target = os.path.realpath(path)
     temporary = f"{target}.{os.urandom(4).hex()}.tmp"
     try:
         try:
             with open(temporary, "xb") as file:
-                file.write(content)
+                for piece in [content] if isinstance(content, bytes) else content:
+                    file.write(piece)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)

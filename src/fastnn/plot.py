@@ -14,6 +14,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fastnn._backend import functions as F
+from fastnn._checks import as_count
 
 __all__ = [
     "activations",
@@ -62,6 +63,7 @@ def activations(names=("sigmoid", "tanh", "relu", "gelu"), *, x=None, derivative
     """
     names = [names] if isinstance(names, str) else names
     x = np.linspace(-5, 5, 1001) if x is None else np.asarray(x)
+    _check_some(names, "names")
     for name in names:
         F.saved_for(name)  # raises for what is no activation
     ax = _axes(ax)
@@ -101,7 +103,11 @@ def histograms(layers, *, bins=30, range=None, limit=None, ax=None):
     [0.22, 0.64, 0.9]
     """
     layers = layers if isinstance(layers, Mapping) else {str(i): layer for i, layer in enumerate(layers, 1)}
+    _check_some(layers, "layers")
     arrays = [np.ravel(layer) for layer in layers.values()]
+    for name, array in zip(layers, arrays, strict=True):
+        _check_finite(array, f"layer {name!r}")
+    bins = as_count(bins, "bins")
     range = range or (min(a.min() for a in arrays), max(a.max() for a in arrays))
     counts, edges = zip(*(np.histogram(a, bins, range) for a in arrays), strict=True)
     shares = np.array([count / max(1, a.size) for count, a in zip(counts, arrays, strict=True)])
@@ -195,7 +201,9 @@ def schedules(functions, steps, *, ax=None):
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
     functions = {"": functions} if callable(functions) else functions
-    at = np.arange(steps)
+    if not (isinstance(functions, Mapping) and functions and all(map(callable, functions.values()))):
+        raise ValueError(f"functions is {functions!r}, expected a function or a dict of some")
+    at = np.arange(as_count(steps, "steps"))
     rates = {name: (at, np.array([function(int(step)) for step in at])) for name, function in functions.items()}
     ax = _lines(_axes(ax), rates)
     ax.set_ylim(bottom=0)
@@ -228,6 +236,8 @@ def learning_rate_finder(rates, losses, *, chosen=None, ax=None):
     ('log', 2.9)
     """
     ((rates, losses),) = _curves(losses, rates).values()
+    if not (len(rates) and (rates > 0).all()):
+        raise ValueError(f"rates hold {rates.min() if len(rates) else 'none with a loss'}, expected numbers above 0")
     ax = _lines(_axes(ax), {"": (rates, losses)})
     if chosen is not None:
         ax.axvline(chosen, color=COLORS[1], linestyle="--", label=f"chosen, {chosen:.2g}")
@@ -263,12 +273,17 @@ def trajectories(f, paths, *, xlim, ylim, minimum=None, ax=None):
     >>> ax.lines[0].get_xydata().tolist()
     [[2.0, 1.0], [1.0, 0.5]]
     """
+    _check_some(paths, "paths")
     paths = {name: np.asarray(path, float) for name, path in paths.items()}
+    for name, limits in ("xlim", xlim), ("ylim", ylim):
+        if not limits[0] < limits[1]:
+            raise ValueError(f"{name} is {limits}, expected a lower and an upper limit")
     for name, path in paths.items():
         if path.ndim != 2 or path.shape[1] != 2:
             raise ValueError(f"path {name!r} has shape {path.shape}, expected (steps, 2)")
     grid = np.meshgrid(np.linspace(*xlim, 201), np.linspace(*ylim, 201))
-    heights = f(*grid)
+    heights = np.asarray(f(*grid), float)
+    _check_finite(heights, "f")
     ax = _axes(ax)
     levels = np.unique(np.quantile(heights, np.linspace(0, 1, 17)[1:-1]))
     ax.contour(*grid, heights, levels, colors="0.8", linewidths=0.8)
@@ -303,8 +318,12 @@ def gradient_norms(norms, *, x=None, xlabel="time step", ax=None):
     [1.0, 0.5, 0.25, 0.125]
     """
     curves = _curves(norms, x)
+    least = min((y.min() for _, y in curves.values() if len(y)), default=0)
+    if least < 0:
+        raise ValueError(f"norms hold {least}, expected numbers of at least 0")
     ax = _lines(_axes(ax), curves)
-    ax.set_yscale("log")
+    if any((y > 0).any() for _, y in curves.values()):  # else there is nothing that a logarithmic axis could show
+        ax.set_yscale("log")
     return _finish(ax, xlabel, "norm of the gradient", legend="best" if any(curves) else None)
 
 
@@ -372,10 +391,11 @@ def attention(weights, source, target, *, ax=None):
     >>> ax.images[0].get_array().data.tolist()
     [[0.9, 0.1], [0.2, 0.8]]
     """
-    weights = np.asarray(weights)
+    weights = np.asarray(weights, float)
     if weights.shape != (len(target), len(source)):
         expected = f"({len(target)}, {len(source)}), (target, source)"
         raise ValueError(f"weights has shape {weights.shape}, expected {expected}")
+    _check_finite(weights, "weights")
     ax = _heat_map(_axes(ax), weights, target, source, "attention weight", top=None)
     ax.xaxis.set_label_position("top")
     ax.xaxis.tick_top()
@@ -405,6 +425,7 @@ def word_map(vectors, words, *, ax=None):
     vectors = np.asarray(vectors, float)
     if vectors.ndim != 2 or len(vectors) != len(words) or min(vectors.shape, default=0) < 2:
         raise ValueError(f"vectors has shape {vectors.shape}, expected ({len(words)}, dim), both at least 2")
+    _check_finite(vectors, "vectors")
     centred = vectors - vectors.mean(axis=0)
     u, lengths, _ = np.linalg.svd(centred, full_matrices=False)
     points = u[:, :2] * lengths[:2]
@@ -433,6 +454,22 @@ def _axes(ax):
     return Figure(layout="constrained").add_subplot()
 
 
+def _check_some(collection, name):
+    """Raise ValueError if there is nothing to draw."""
+    if not len(collection):
+        raise ValueError(f"{name} is {collection!r}, expected at least one")
+
+
+def _check_finite(array, name):
+    """Raise ValueError unless an array holds numbers, all of them finite."""
+    if not array.size:
+        raise ValueError(f"{name} has shape {array.shape}, expected at least one number")
+    finite = np.isfinite(array)
+    if not finite.all():
+        at = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(f"{name} holds {array[at]} at {at}, expected finite numbers")
+
+
 def _finish(ax, xlabel, ylabel, *, legend=None, columns=1, plain=True):
     """Label the axes, draw a grid instead of a frame (`plain`), and a legend if it says where."""
     ax.set(xlabel=xlabel, ylabel=ylabel)
@@ -448,13 +485,14 @@ def _finish(ax, xlabel, ylabel, *, legend=None, columns=1, plain=True):
 def _curves(curves, x):
     """Return a dict from name to (x, y), without the points where y is NaN or None."""
     curves = curves if isinstance(curves, Mapping) else {"": curves}
+    _check_some(curves, "curves")
     found = {}
     for name, values in curves.items():
         values = np.array(values, float)
         at = np.arange(1, values.size + 1) if x is None else np.asarray(x)
-        if values.ndim != 1 or at.shape != values.shape:
+        if values.ndim != 1 or at.shape != values.shape or not values.size:
             of_x = "" if x is None else f", and x {at.shape}"
-            raise ValueError(f"curve {name!r} has shape {values.shape}{of_x}, expected (n,)")
+            raise ValueError(f"curve {name!r} has shape {values.shape}{of_x}, expected (n,) with at least one number")
         measured = ~np.isnan(values)
         found[name] = at[measured], values[measured]
     return found

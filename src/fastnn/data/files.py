@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import math
+import operator
 import os
 import zlib
 from typing import NamedTuple
@@ -12,6 +13,7 @@ import numpy as np
 
 __all__ = ["Table", "read_csv", "read_idx"]
 
+MOST_AXES = 64  # of an array of NumPy
 IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
@@ -63,6 +65,8 @@ def read_idx(path):
         raise ValueError(f"{os.fspath(path)} is not an IDX file: it begins with {content[:4].hex(' ') or 'nothing'}")
     dtype, axes = np.dtype(IDX_TYPES[content[2]]), content[3]
     start = 4 + 4 * axes
+    if axes > MOST_AXES:
+        raise ValueError(f"{os.fspath(path)} has {axes} axes, expected at most {MOST_AXES}")
     if len(content) < start:
         raise ValueError(f"{os.fspath(path)} has {len(content)} bytes, expected {start} for the heading alone")
     shape = tuple(int(size) for size in np.frombuffer(content[4:start], ">u4"))
@@ -118,8 +122,10 @@ def read_csv(
     Raises
     ------
     ValueError
-        If a field is not a number or a row is too long or short, which names the line; if there is no row, or no such
-        column.
+        If a field is not a number, or none that dtype can hold, or a row is too long or short, which names the line; if
+        a label or a closing quote is missing; if there is no row, no such column, or more than one of that name.
+    TypeError
+        If dtype is another.
     OSError
         If the file cannot be read.
 
@@ -138,13 +144,20 @@ def read_csv(
     >>> target, names, classes
     (array([0, 1, 0]), ['length', 'width'], ['setosa', 'versicolor'])
     """
-    path = os.fspath(path)
+    path, dtype = os.fspath(path), np.dtype(dtype)
+    if dtype not in (np.float32, np.float64):
+        raise TypeError(f"dtype is {dtype}, expected float32 or float64")
+    if labels and target is None:
+        raise ValueError("labels is True, but target is None, expected the column that holds them")
     try:
         text = _read(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is not text in UTF-8: {error}") from None
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    rows = [(reader.line_num, row) for row in reader if row]
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        rows = [(reader.line_num, row) for row in reader if row]
+    except csv.Error as error:
+        raise ValueError(f"{path} is not CSV in line {reader.line_num}: {error}") from None
     first = rows[0][1] if rows else []
     names = [name.strip() for name in first] if header else [str(i) for i in range(len(first))]
     rows = rows[1:] if header else rows
@@ -163,6 +176,9 @@ def read_csv(
         x[:, i] = _numbers(rows, column, names, path, missing, dtype)
     values = classes = None
     if at is not None and labels:
+        missing = next((line for line, row in rows if not row[at].strip()), None)
+        if missing is not None:
+            raise ValueError(f"{path} has no label in line {missing}, column {names[at]}")
         classes, values = _classes([row[at].strip() for _, row in rows])
     elif at is not None:
         values = _numbers(rows, at, names, path, None, dtype)
@@ -172,10 +188,12 @@ def read_csv(
 def _column(names, column, path):
     """Return the number of a column."""
     if isinstance(column, str):
+        if names.count(column) > 1:
+            raise ValueError(f"{path} has {names.count(column)} columns {column!r}, expected the number of one of them")
         if column in names:
             return names.index(column)
-    elif 0 <= column < len(names):
-        return column
+    elif hasattr(column, "__index__") and 0 <= column < len(names):
+        return operator.index(column)
     raise ValueError(f"{path} has no column {column!r}, expected one of {', '.join(names)}")
 
 
@@ -183,18 +201,22 @@ def _numbers(rows, column, names, path, missing, dtype):
     """Return a column as an array."""
     fields = [row[column] for _, row in rows]
     try:
-        return np.array(fields, np.float64).astype(dtype)  # NumPy reads them as float() does, the quicker way
+        values = np.array(fields, np.float64)  # NumPy reads them as float() does, the quicker way
     except ValueError:
-        pass
-    values = []
-    for (line, _), field in zip(rows, fields, strict=True):
-        try:
-            values.append(missing if missing is not None and not field.strip() else float(field))
-        except ValueError:
-            raise ValueError(
-                f"{path} has {field!r} in line {line}, column {names[column]}, expected a number"
-            ) from None
-    return np.array(values, dtype)
+        values = []
+        for (line, _), field in zip(rows, fields, strict=True):
+            try:
+                values.append(missing if missing is not None and not field.strip() else float(field))
+            except ValueError:
+                raise ValueError(
+                    f"{path} has {field!r} in line {line}, column {names[column]}, expected a number"
+                ) from None
+    with np.errstate(all="ignore"):
+        numbers = np.asarray(values, np.float64).astype(dtype)
+    for i in np.flatnonzero(np.isinf(numbers) & np.isfinite(values)):
+        where = f"line {rows[i][0]}, column {names[column]}"
+        raise ValueError(f"{path} has {fields[i]!r} in {where}, which {dtype} cannot hold")
+    return numbers
 
 
 def _classes(fields):

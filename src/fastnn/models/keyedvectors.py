@@ -439,25 +439,30 @@ class KeyedVectors(Module):
     def save_word2vec_format(self, fname, fvocab=None, binary=False, write_header=True):
         """Write a file as `load_word2vec_format` reads it; without the header, as text, it is one of GloVe.
 
-        Numbers have nine digits in text, which is all that float32 holds.
+        Each file is written whole or not at all. Numbers have nine digits in text, which is all that float32 holds.
         """
+        from fastnn.io import write_whole
+
         if binary and not write_header:
             raise ValueError("write_header is False, but binary files have one")
         forbidden = set(" \n") if binary else set("\n")
         bad = next((key for key in self.index_to_key if not key or set(key) & forbidden), None)
         if bad is not None:
             raise ValueError(f"keys hold {bad!r}, which a file of word2vec cannot")
-        with open(fname, "wb") as file:
+        pattern = " %.9g" * self.vector_size + "\n"
+
+        def lines():
             if write_header:
-                file.write(f"{len(self)} {self.vector_size}\n".encode())
-            pattern = " %.9g" * self.vector_size + "\n"
+                yield f"{len(self)} {self.vector_size}\n".encode()
             for key, row in zip(self.index_to_key, self.vectors, strict=True):
                 numbers = row.astype("<f4").tobytes() + b"\n" if binary else (pattern % tuple(row.tolist())).encode()
-                file.write(key.encode() + b" " * binary + numbers)
+                yield key.encode() + b" " * binary + numbers
+
+        write_whole(fname, lines())
         if fvocab is not None:
             counts = np.zeros(len(self), int) if self.counts is None else self.counts
-            with open(fvocab, "w", encoding="utf-8") as file:
-                file.writelines(f"{key} {count}\n" for key, count in zip(self.index_to_key, counts, strict=True))
+            pairs = zip(self.index_to_key, counts, strict=True)
+            write_whole(fvocab, (f"{key} {count}\n".encode() for key, count in pairs))
 
     @classmethod
     def load(cls, path, mmap=None):
