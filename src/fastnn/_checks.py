@@ -30,9 +30,16 @@ def working(dtype):
 
 def as_floats(**arrays):
     """Return the arrays in the dtype to compute in, those that are None as they are, and the result's dtype."""
-    kinds = {x.dtype if type(x) is np.ndarray else None for x in arrays.values() if x is not None}
-    if len(kinds) == 1 and kinds <= _COMPUTED_IN:  # as they mostly are; the rest takes a microsecond
-        return arrays.values(), *kinds
+    dtype = None
+    for x in arrays.values():
+        if x is None:
+            continue
+        if type(x) is not np.ndarray or (x.dtype is not dtype and dtype is not None):
+            break
+        dtype = x.dtype
+    else:  # as they mostly are; the rest takes a microsecond
+        if dtype in _COMPUTED_IN:
+            return arrays.values(), dtype
     given = {name: as_float(x, name) for name, x in arrays.items() if x is not None}
     dtype = np.result_type(*given.values())
     kind = working(dtype)
@@ -478,12 +485,12 @@ def channel_operands(x, running_mean, running_var, weight, bias, training, momen
         raise ValueError(f"x has shape {x.shape}, expected (N, C, ...)")
     channels = x.shape[1:2]
     for name, value in (("weight", weight), ("bias", bias)):
-        if value is not None:
+        if value is not None and value.shape != channels:
             check_shape(value, channels, name)
+    absent = "running_mean" if running_mean is None else "running_var" if running_var is None else None
+    if absent and not (training and running_mean is running_var):
+        raise ValueError(f"{absent} is None, expected an array{' unless both are None' if training else ''}")
     running = {"running_mean": running_mean, "running_var": running_var}
-    absent = [name for name, value in running.items() if value is None]
-    if len(absent) == 1 or (absent and not training):
-        raise ValueError(f"{absent[0]} is None, expected an array{' unless both are None' if training else ''}")
     if not 0 <= momentum <= 1:
         raise ValueError(f"momentum is {momentum}, expected a number from 0 to 1")
     if training:
@@ -496,8 +503,9 @@ def channel_operands(x, running_mean, running_var, weight, bias, training, momen
             raise ValueError("running_mean and running_var overlap in memory, expected separate arrays")
     else:
         for name, value in running.items():
-            running[name] = as_float(value, name).astype(np.float64)
-            check_shape(running[name], channels, name)
+            running[name] = value = as_float(value, name).astype(np.float64)
+            if value.shape != channels:
+                check_shape(value, channels, name)
     return x, *running.values(), weight, bias, dtype
 
 

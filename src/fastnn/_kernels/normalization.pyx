@@ -8,6 +8,7 @@ from cython cimport floating
 from libc.math cimport sqrt
 from libc.stdlib cimport calloc, free, malloc
 
+from fastnn._kernels.checks cimport check_aligned
 from fastnn._kernels.cpu cimport active, parallel
 from fastnn._kernels.fastnn cimport fnn_real, fnn_task
 
@@ -98,6 +99,7 @@ cdef int normalize(
     j.mean, j.rstd = NULL if mean is None else &mean[0], &rstd[0]
     j.weight = NULL if weight is None else <const char *>&weight[0]
     j.bias = NULL if bias is None else <const char *>&bias[0]
+    check_aligned(sizeof(floating), j.x, j.weight, j.bias)
     with nogil:
         parallel(layer_norm_part, &j, plan(&j, rows, n, 1))
     return 0

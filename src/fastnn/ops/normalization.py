@@ -23,6 +23,7 @@ _rms_norm = by_dtype(kernels.rms_norm)
 _rms_norm_backward = by_dtype(kernels.rms_norm_backward)
 _batch_norm = by_dtype(kernels.batch_norm)
 _batch_norm_backward = by_dtype(kernels.batch_norm_backward)
+_EPS = {dtype: np.finfo(dtype).eps for dtype in _rms_norm}
 
 
 def _flat(parameter):
@@ -49,7 +50,7 @@ def _as_rows(x, shape):
 
 def _as_channels(x):
     """Return x as a dense array (samples, channels, length)."""
-    return dense(x).reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    return dense(x)[:, :, None] if x.ndim == 2 else dense(x).reshape(*x.shape[:2], math.prod(x.shape[2:]))
 
 
 def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
@@ -96,6 +97,13 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
            [6.]])
     """
     eps = check_eps(eps)
+    if type(x) is type(weight) is type(bias) is np.ndarray and x.ndim == 2:
+        try:  # as they are, if the kernel finds that they fit
+            y, mean, rstd = np.empty(x.shape, x.dtype), np.empty(len(x)), np.empty(len(x))
+            _layer_norm[x.dtype](y, mean, rstd, x, weight, bias, eps)
+            return y, NormCache("layer_norm", x, weight, bias, mean[:, None], rstd[:, None], False, x.dtype)
+        except (KeyError, ValueError):
+            pass
     x, weight, bias, shape, dtype = row_operands(x, weight, bias)
     rows, statistic = _as_rows(x, shape)
     y, mean, rstd = np.empty(rows.shape, rows.dtype), np.empty(len(rows)), np.empty(len(rows))
@@ -198,8 +206,15 @@ def rms_norm(x, weight=None, *, eps=None):
     array([[ 0.2,  1.4],
            [-1. ,  1. ]])
     """
+    if type(x) is type(weight) is np.ndarray and x.ndim == 2:
+        try:  # as in layer_norm
+            y, rstd = np.empty(x.shape, x.dtype), np.empty(len(x))
+            _rms_norm[x.dtype](y, rstd, x, weight, _EPS[x.dtype] if eps is None else check_eps(eps))
+            return y, NormCache("rms_norm", x, weight, None, None, rstd[:, None], False, x.dtype)
+        except (KeyError, ValueError):
+            pass
     x, weight, _, shape, dtype = row_operands(x, weight)
-    eps = np.finfo(x.dtype).eps if eps is None else check_eps(eps)
+    eps = _EPS[x.dtype] if eps is None else check_eps(eps)
     rows, statistic = _as_rows(x, shape)
     y, rstd = np.empty(rows.shape, rows.dtype), np.empty(len(rows))
     _rms_norm[y.dtype](y, rstd, rows, _flat(weight), eps)
@@ -315,13 +330,16 @@ def batch_norm(
     )
     channels = _as_channels(x)
     y = np.empty(channels.shape, channels.dtype)
-    mean, rstd = (np.empty(x.shape[1]), np.empty(x.shape[1])) if training else (running_mean, running_var)
-    running = (running_mean, running_var) if training else (None, None)
-    moved = [x if x is None or x.flags.aligned else x.copy() for x in running]
+    running = moved = (None, None)
+    mean, rstd = running_mean, running_var
+    if training:
+        mean, rstd, running = np.empty(x.shape[1]), np.empty(x.shape[1]), (running_mean, running_var)
+        moved = [x if x is None or x.flags.aligned else x.copy() for x in running]
     _batch_norm[y.dtype](y, mean, rstd, channels, *moved, _flat(weight), _flat(bias), momentum, eps, training)
-    for given, after in zip(running, moved, strict=True):
-        if after is not given:
-            given[...] = after
+    if moved is not running:
+        for given, after in zip(running, moved, strict=True):
+            if after is not given:
+                given[...] = after
     statistic = (1, x.shape[1], *(1,) * (x.ndim - 2))
     cache = NormCache(
         "batch_norm", x, weight, bias, mean.reshape(statistic), rstd.reshape(statistic), not training, dtype
