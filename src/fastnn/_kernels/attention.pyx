@@ -1,11 +1,11 @@
 """Attention over typed memoryviews: query (T, B, Q), keys (S, B, K), values (S, B, V), time first.
 
-a) Each sequence of the batch is a task. It works on the first `length` keys and values alone: what stands after them
-   is never read, and costs nothing.
+a) Each sequence of the batch, or a few of them, are a task. It works on the first `length` keys and values of each
+   alone: what stands after them is never read, and costs nothing.
 b) The scores are -inf past the lengths: there the softmax makes them 0, and so all of a row that is wholly -inf.
    A NaN goes through the whole row, so that they are set to 0 once more.
 c) From FEW queries on the products are those of matrices, and the softmax of all sequences is taken at once; fewer
-   take the keys and values as they lie, and go through all steps while a sequence is in the cache.
+   take the keys and values as they lie, and go through all steps while some sequences are in the cache.
 d) With v the score is additive; query and keys are then the projected ones.
 """
 from cython cimport floating
@@ -19,6 +19,7 @@ from fastnn._kernels.fastnn cimport FNN_softmax, FNN_softmax_backward, fnn_real,
 
 cdef enum:
     FEW = 4
+    TOGETHER = 8  # sequences that stay in the cache until all steps are done, so that the softmax takes several
     PARALLEL = 1 << 23  # multiply-adds from which on waking a thread pays
     TANH = 16           # of them for a term of an additive score
     SOFTMAX = 64        # and for one of a softmax
@@ -164,13 +165,15 @@ cdef void summarize(void *context, Py_ssize_t b) noexcept nogil:
     mix(j, &j.context, &j.weights, &j.values, b, n)
 
 
-cdef void attend(void *context, Py_ssize_t b) noexcept nogil:
+cdef void attend(void *context, Py_ssize_t part) noexcept nogil:
     cdef const job *j = <const job *>context
-    cdef Py_ssize_t t
-    score(context, b)
+    cdef Py_ssize_t first = part * TOGETHER, end = min(first + TOGETHER, j.batch), b, t
+    for b in range(first, end):
+        score(context, b)
     for t in range(j.targets):
-        softmax_rows(j, t, b, 1)
-    summarize(context, b)
+        softmax_rows(j, t, first, end - first)
+    for b in range(first, end):
+        summarize(context, b)
 
 
 cdef void weights_backward(void *context, Py_ssize_t b) noexcept nogil:
@@ -210,13 +213,15 @@ cdef void scores_backward(void *context, Py_ssize_t b) noexcept nogil:
             row(j, &j.query, t, b), j.v, row(j, &j.keys, 0, b), n, j.dkeys.step, j.keys.step, j.keys.n)
 
 
-cdef void attend_backward(void *context, Py_ssize_t b) noexcept nogil:
+cdef void attend_backward(void *context, Py_ssize_t part) noexcept nogil:
     cdef const job *j = <const job *>context
-    cdef Py_ssize_t t
-    weights_backward(context, b)
+    cdef Py_ssize_t first = part * TOGETHER, end = min(first + TOGETHER, j.batch), b, t
+    for b in range(first, end):
+        weights_backward(context, b)
     for t in range(j.targets):
-        softmax_rows_backward(j, t, b, 1)
-    scores_backward(context, b)
+        softmax_rows_backward(j, t, first, end - first)
+    for b in range(first, end):
+        scores_backward(context, b)
 
 
 cdef void run(fnn_task *task, job *j, Py_ssize_t items, Py_ssize_t work) noexcept nogil:
@@ -266,7 +271,7 @@ def attention_forward(
         raise MemoryError
     with nogil:
         if j.targets < FEW:
-            run(attend, &j, j.batch, of_scores + SOFTMAX + j.values.n)
+            run(attend, &j, (j.batch + TOGETHER - 1) // TOGETHER, of_scores + SOFTMAX + j.values.n)
         else:
             run(score, &j, j.batch, of_scores)
             run(softmax, &j, j.targets, SOFTMAX)
@@ -301,7 +306,7 @@ def attention_backward(
     j.turned = j.zeros + widest * j.unit
     with nogil:
         if j.targets < FEW:
-            run(attend_backward, &j, j.batch, of_scores + SOFTMAX + 2 * j.values.n)
+            run(attend_backward, &j, (j.batch + TOGETHER - 1) // TOGETHER, of_scores + SOFTMAX + 2 * j.values.n)
         else:
             run(weights_backward, &j, j.batch, 2 * j.values.n)
             run(softmax_backward, &j, j.targets, SOFTMAX)
