@@ -140,6 +140,7 @@ static void F(crop)(void *to_, const void *from_, ptrdiff_t rows, ptrdiff_t colu
 {
     REAL *to = to_;
     const REAL *from = from_;
+    if (columns == from_row) columns *= rows, rows = 1;
     for (; rows--; to += columns, from += from_row)
         for (ptrdiff_t c = 0; c < columns; c += F(lanes)) F(give)(to + c, *(const F(vector) *)(from + c), columns - c);
 }

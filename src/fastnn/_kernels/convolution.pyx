@@ -291,17 +291,20 @@ cdef void backward_part(void *context, Py_ssize_t part) noexcept nogil:
 
 cdef void turn(const convolution *c, floating *to, const floating *weight) noexcept nogil:
     """Lay the weight out for the gradient of x."""
-    cdef Py_ssize_t g, f, i, j, k, line, t, shared_taps = c.w.kernel // c.u.lines, row
+    cdef Py_ssize_t g, f, i, j, k, line, t, shared_taps = c.w.kernel // c.u.lines
+    cdef floating *first
     for g in range(c.groups):
-        for f in range(c.filters):
-            for i in range(c.channels):
-                for j in range(c.h.kernel):
-                    line = j % c.v.lines
-                    t = ceil_div(c.h.kernel - line, c.v.lines)
-                    for k in range(c.w.kernel):
-                        row = ((g * c.v.lines + line) * c.channels + i) * c.u.lines + k % c.u.lines
-                        to[row * c.depth + (f * t + j // c.v.lines) * shared_taps + k // c.u.lines] = weight[0]
-                        weight += 1
+        for j in range(c.h.kernel):
+            line = j % c.v.lines
+            t = ceil_div(c.h.kernel - line, c.v.lines) * shared_taps
+            for k in range(c.w.kernel):
+                first = to + ((g * c.v.lines + line) * c.channels * c.u.lines + k % c.u.lines) * c.depth
+                first += j // c.v.lines * shared_taps + k // c.u.lines
+                for f in range(c.filters):
+                    for i in range(c.channels):
+                        first[i * c.u.lines * c.depth + f * t] = weight[(f * c.channels + i) * c.taps]
+                weight += 1
+        weight += (c.filters * c.channels - 1) * c.taps
 
 
 cdef tuple shape_of(const Py_ssize_t *shape, int axes):
