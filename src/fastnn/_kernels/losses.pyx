@@ -371,6 +371,8 @@ cdef double count(const int64_t[::1] index, Py_ssize_t classes, const floating[:
     cdef int64_t target
     if index.shape[0]:
         check_aligned(sizeof(int64_t), &index[0])
+        if weight is None and not can_ignore and not active[0].outside(&index[0], index.shape[0], classes):
+            return index.shape[0]
     if weight is not None and classes:
         check_aligned(sizeof(floating), &weight[0])
     for r in range(index.shape[0]):
@@ -407,14 +409,15 @@ cdef void cross_entropy_part(void *context, Py_ssize_t i) noexcept nogil:
         else:
             targets.soft = <const char *>job.targets.soft + offset
         job.kernel(chunk, job.gradient + offset if job.gradient else NULL, job.logits + offset, &targets, m, job.n)
-        for r in range(m):
-            total += chunk[r]
-            if job.losses == NULL:
-                continue
-            if job.unit == sizeof(float):
-                (<float *>job.losses)[start + r] = <float>chunk[r]
-            else:
-                (<double *>job.losses)[start + r] = chunk[r]
+        if job.losses != NULL:
+            for r in range(m):
+                if job.unit == sizeof(float):
+                    (<float *>job.losses)[start + r] = <float>chunk[r]
+                else:
+                    (<double *>job.losses)[start + r] = chunk[r]
+        memset(chunk + m, 0, (CHUNK - m) % 4 * sizeof(double))
+        for r in range(0, m, 4):  # one after the other would wait for each addition
+            total += (chunk[r] + chunk[r + 1]) + (chunk[r + 2] + chunk[r + 3])
         start += m
     job.totals[i] = total
 
