@@ -110,8 +110,10 @@ def _final(d, shape, kind, name):
 
 def _named(gradients, b_ih, b_hh, a, dtype):
     """Return the gradients of the arguments that were given, in their order."""
-    gradients["b_ih"], gradients["b_hh"] = b_ih, b_hh
-    gradients = {name: gradients[name] for name, x in a.items() if x is not None}
+    if a["b_ih"] is not None:
+        gradients["b_ih"] = b_ih
+    if a["b_hh"] is not None:
+        gradients["b_hh"] = b_hh
     return gradients if b_ih.dtype == dtype else {name: _cast(x, dtype) for name, x in gradients.items()}
 
 
