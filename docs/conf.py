@@ -102,6 +102,8 @@ def _mathml(self, node):
     """Write a formula as MathML, which browsers show by themselves."""
     display, tag = ("block", "div") if isinstance(node, nodes.math_block) else ("inline", "span")
     formula = convert(node.astext(), display=display)
+    if "\\" in formula or "<mi>&</mi>" in formula:  # what the converter does not know it leaves as it is
+        raise ValueError(f"latex2mathml cannot convert {node.astext()}")
     self.body.append(f'<{tag} style="padding: 0.4em 0; overflow: auto">{formula}</{tag}>')
     raise nodes.SkipNode
 

@@ -68,6 +68,16 @@ def test_names_of_the_seed_notes(item):
     assert ("erratum_en" in item) == ("erratum_zh" in item)
 
 
+NAMES = {"", "MSE", "Huber", "hinge", "KL", "NLL", "(softmax)", "(sigmoid)"}
+
+
+@pytest.mark.parametrize("item", ITEMS.values(), ids=ITEMS)
+def test_the_words_of_formulas_are_chinese_on_the_chinese_page(item):
+    words = re.findall(r"(?<!_)\\text\{\s*(.*?)\s*\}", render.formula(item, "zh"))
+    assert not [word for word in words if word not in NAMES and not re.search(r"[\u4e00-\u9fff]", word)]
+    assert render.formula(item, "en") == item["formula"]
+
+
 @pytest.mark.parametrize(
     "page", [*(ROOT / name for name in READMES), *sorted(DOCS.rglob("*.md"))], ids=lambda page: page.stem
 )

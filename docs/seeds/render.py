@@ -1,5 +1,6 @@
 """The pages of the seed notes, made of seeds.toml: `python docs/seeds/render.py en` or `zh` prints one."""
 
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -19,6 +20,15 @@ def sections():
     return tomllib.loads(SEEDS.read_text(encoding="utf-8"))["section"]
 
 
+def formula(item, language):
+    """Return the formula of an item; in Chinese so are its words, as far as the table of seeds.toml has them."""
+    if language == "en":
+        return item["formula"]
+    chinese = tomllib.loads(SEEDS.read_text(encoding="utf-8"))["chinese"]
+    words = re.compile(r"(?<!_)\\text\{(\s*)(.*?)(\s*)\}")
+    return words.sub(lambda found: rf"\text{{{found[1]}{chinese.get(found[2], found[2])}{found[3]}}}", item["formula"])
+
+
 def page(language):
     """Return all sections as MyST Markdown: for each a table of its items, then each with its example."""
     words, lines = {name: word[language] for name, word in WORDS.items()}, []
@@ -31,7 +41,7 @@ def page(language):
         lines.append("")
         for place, item in enumerate(section["item"], 1):
             lines += [f"(seeds-{language}-{number}-{place})=", f"### {item[language]}", ""]
-            lines += ["$$", item["formula"], "$$", ""]
+            lines += ["$$", formula(item, language), "$$", ""]
             lines += [f"{words['api']}: {', '.join(map(_link, item['api']))}", ""]
             lines += ["```pycon", item["example"].strip(), "```", ""]
             if "figure" in item:
