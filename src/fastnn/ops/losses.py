@@ -58,15 +58,26 @@ _element_loss = by_dtype(kernels.element_loss)
 _UNUSUAL = (AttributeError, KeyError, TypeError, ValueError)
 
 
+def _stacked(x, shape):
+    """Return an array that lies densely as a matrix of rows, as they lie; a ValueError tells of one that does not."""
+    if x.shape == shape:
+        if len(shape) == 1:
+            return x[None]
+        if x.flags.c_contiguous:
+            return x.reshape(-1, shape[-1])
+    raise ValueError
+
+
 def _transform(kernel, x, axis, out, *part, part_of=None):
     """Return what the kernel makes of x; `part` tells what of it counts, part_of(part, x, axis) in any layout."""
     if axis == -1:
         try:
             y = np.empty(x.shape, x.dtype) if out is None else out
-            if x.ndim == 1:
-                kernel[x.dtype](y[None], x[None], *part)
-            else:
+            if x.ndim == 2:
                 kernel[x.dtype](y, x, *part)
+            else:
+                shape = x.shape
+                kernel[x.dtype](_stacked(y, shape), _stacked(x, shape), *part)
             return y
         except _UNUSUAL:
             pass
@@ -85,10 +96,11 @@ def _backward(kernel, dy, y, axis, *part, part_of=None):
     if axis == -1:
         try:
             dx = np.empty(y.shape, y.dtype)
-            if y.ndim == 1:
-                kernel[y.dtype](dx[None], dy[None], y[None], *part)
-            else:
+            if y.ndim == 2:
                 kernel[y.dtype](dx, dy, y, *part)
+            else:
+                shape = y.shape
+                kernel[y.dtype](_stacked(dx, shape), _stacked(dy, shape), _stacked(y, shape), *part)
             return dx
         except _UNUSUAL:
             pass
