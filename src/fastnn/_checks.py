@@ -325,7 +325,8 @@ def bag_arguments(weight, indices, offsets, mode, per_sample_weights, include_la
             raise ValueError(f"indices have shape {indices.shape}, expected (bags, length) where offsets is None")
         if include_last_offset:
             raise ValueError("include_last_offset is True, but offsets is None")
-        bounds = np.arange(len(indices) + 1) * indices.shape[1]
+        bags, length = indices.shape
+        bounds = np.arange(0, bags * length + 1, length) if length else np.zeros(bags + 1, np.int64)
     else:
         if indices.ndim != 1:
             raise ValueError(f"indices have shape {indices.shape}, expected (n,) with offsets")

@@ -4,7 +4,16 @@ import operator
 
 import numpy as np
 
-from fastnn._checks import as_float, bag_arguments, check_out, check_rows_of_values, check_shape, row_indices, working
+from fastnn._checks import (
+    as_float,
+    bag_arguments,
+    check_out,
+    check_rows_of_values,
+    check_shape,
+    narrowed,
+    row_indices,
+    working,
+)
 from fastnn._kernels import embedding as kernels
 from fastnn.ops._arrays import by_dtype, dense
 
@@ -196,7 +205,6 @@ def coalesce(rows, values):
     return distinct[:count], sums[:count].astype(values.dtype, copy=False)
 
 
-@np.errstate(all="ignore")
 def embedding_bag(
     weight,
     indices,
@@ -260,13 +268,12 @@ def embedding_bag(
     )
     kind, (indices, _) = working(weight.dtype), _flat(indices, len(weight))
     if weights is not None:
-        weights = dense(weights.astype(kind, copy=False))
+        weights = dense(narrowed(weights, kind))
     out = np.empty((len(bounds) - 1, weight.shape[1]), kind)
-    _BAG[kind](out, dense(weight.astype(kind, copy=False)), indices, dense(bounds), mean, padding, weights)
-    return out.astype(weight.dtype, copy=False)
+    _BAG[kind](out, dense(narrowed(weight, kind)), indices, dense(bounds), mean, padding, weights)
+    return narrowed(out, weight.dtype)
 
 
-@np.errstate(all="ignore")
 def embedding_bag_backward(
     dy,
     weight,
@@ -320,11 +327,11 @@ def embedding_bag_backward(
     kind, (indices, shape) = working(dtype), _flat(indices, len(weight))
     rows, weights_grad = np.empty((len(indices), weight.shape[1]), kind), None
     if weights is not None:
-        weights, weights_grad = dense(weights.astype(kind, copy=False)), np.empty(len(indices), kind)
-    weight = dense(weight.astype(kind, copy=False))
-    dy = dense(dy.astype(kind, copy=False))
+        weights, weights_grad = dense(narrowed(weights, kind)), np.empty(len(indices), kind)
+    weight = dense(narrowed(weight, kind))
+    dy = dense(narrowed(dy, kind))
     _BAG_BACKWARD[kind](rows, dy, weight, indices, dense(bounds), mean, padding, weights, weights_grad)
-    gradients = {"rows": rows.astype(dtype, copy=False).reshape(*shape, weight.shape[1])}
+    gradients = {"rows": narrowed(rows, dtype).reshape(*shape, weight.shape[1])}
     if weights is not None:
-        gradients["per_sample_weights"] = weights_grad.astype(dtype, copy=False).reshape(shape)
+        gradients["per_sample_weights"] = narrowed(weights_grad, dtype).reshape(shape)
     return gradients
