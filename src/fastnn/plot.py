@@ -176,7 +176,7 @@ def perplexities(curves, *, x=None, xlabel="epoch", vocabulary=None, ax=None):
     ax.set_yscale("log")
     ax.yaxis.set_major_formatter("{x:g}")
     ax.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
-    legend = "lower left" if any(curves) or vocabulary is not None else None
+    legend = "best" if any(curves) or vocabulary is not None else None
     return _finish(ax, xlabel, "perplexity", legend=legend)
 
 
