@@ -152,7 +152,7 @@ def test_options_reach_the_training(options, optimizer):
 
     assert main([*TRAIN, *options, "--optimizer", optimizer, "--lr", "0.01", "--reports", "12", "--prefix", "the"]) == 0
     lm, (_, metadata) = fastnn.load("fastnn-lm.safetensors"), load_arrays("fastnn-lm.safetensors")
-    settings = metadata["training"]["settings"]
+    settings = metadata["notes"]["settings"]
     assert (settings["optimizer"], settings["lr"], settings["reports"]) == (optimizer, 0.01, 12)
     assert (settings["num_steps"], settings["batch_size"], settings["epochs"]) == (8, 4, 2)
     assert (lm.config()["hidden_size"], lm.config()["embedding_size"]) == (8, 4)
@@ -201,10 +201,7 @@ def test_progress_is_shown_on_a_terminal_alone(terminal):
         (["text.txt", "--seconds", "-1"], "seconds is -1.0"),
         (["text.txt", "--lr", "nan"], "lr is nan"),
         (["text.txt", "--twin-seconds", "-1"], "twin_seconds is -1.0"),
-        (
-            ["text.txt", "--optimizer", "sgd", "--lr", "1e38", "--clip", "none"],
-            "lr is 1e+38, with which the loss became",
-        ),
+        (["text.txt", "--optimizer", "sgd", "--lr", "1e38", "--clip", "none"], "is the first that is not finite"),
         (["text.txt", "--resume"], "fastnn-lm.safetensors: No such file or directory"),
         (["text.txt", "--resume", "--out", "text.txt"], "text.txt is truncated or not a safetensors file"),
         (["text.txt", "--resume", "--out", "linear"], "linear holds a Linear"),
@@ -331,8 +328,9 @@ def test_ctrl_c_keeps_the_last_checkpoint_whole(capsys, directory):
         run.send_signal(signal.SIGINT)
         _, err = run.communicate(timeout=30)
     assert run.returncode == 130
-    assert "--resume" in err
-    assert "Traceback" not in err
+    assert re.fullmatch(
+        r"fastnn: interrupted after step \d+, which fastnn-lm.safetensors holds, and --resume goes on from it\n", err
+    )
     assert set(files(directory)) == {"text.txt", "fastnn-lm.safetensors"}
     assert fastnn.load("fastnn-lm.safetensors").perplexity(TEXT[:100]) < 15
     assert main(["lm", "train", "text.txt", "--resume", "--seconds", "2", "--twin-seconds", "0"]) == 0

@@ -18,6 +18,7 @@ import pytest
 import fastnn
 from fastnn import nn, optim
 from fastnn.data import batches
+from fastnn.io import load_arrays
 from fastnn.training import History, Trainer, accuracy, binary_accuracy
 
 X = np.random.default_rng(0).standard_normal((70, 3)).astype(np.float32)
@@ -140,6 +141,127 @@ def test_clip_norm_limits_a_step():
     assert np.linalg.norm(weights(net) - before) == pytest.approx(1e-3, rel=1e-4)
 
 
+def test_a_first_layer_is_not_asked_for_what_nobody_reads():
+    net, asked = network(), []
+    vjp = net[0].vjp
+    net[0].vjp = lambda x, **keywords: asked.append(keywords) or vjp(x, **keywords)
+    trainer(net).fit(DATA, epochs=1, batch_size=50)
+    assert asked == [{"training": True, "need_dx": False}]
+
+
+class Running(nn.Module):
+    """The sum of what it has seen, times a weight; and the states that it went on from."""
+
+    def __init__(self):
+        self.weight, self.states = nn.Parameter(np.ones(1)), []
+
+    def vjp(self, x, state=None, *, training=True):
+        self.states.append(state if state is None else state[0])
+        state = x if state is None else state + x
+        return (self.weight.value * state, state), lambda dy: self.weight.accumulate((dy * state).sum(keepdims=True))
+
+
+@pytest.mark.parametrize("carry", [True, False])
+def test_a_state_goes_from_batch_to_batch(carry):
+    model, one = Running(), np.ones(1)
+    run = Trainer(model, "mse_loss", optim.SGD(model.parameters(), lr=0.0), carry_state=carry)
+    parts = [(one, one), (2 * one, one), (4 * one, one)]
+    run.fit(parts, epochs=2)
+    scores = run.evaluate(parts)
+    assert model.states == 3 * ([None, 1, 3] if carry else [None, None, None])
+    assert run.history.column("loss") == [scores["loss"]] * 2
+    assert scores["loss"] == pytest.approx((0 + 4 + 36) / 3 if carry else (0 + 1 + 9) / 3)
+
+
+# ---- how long, and when to report ---------------------------------------------------------------------------
+
+
+def test_seconds_end_a_training_within_an_epoch():
+    slow = [lambda run: time.sleep(0.01)]
+    run = trainer()
+    history = run.fit(DATA, seconds=0.1, batch_size=1, step_callbacks=slow)
+    assert len(history) == 1
+    assert 0.1 <= history[-1]["seconds"] < 5
+    assert (run.epoch, run.progress) == (0, 1)
+    assert 0 < run.batch == run.step == history[-1]["step"] <= 10
+    run.fit(DATA, seconds=0.1, batch_size=1, step_callbacks=slow)  # spent already
+    assert len(history) == 1
+    run.fit(DATA, seconds=1000, epochs=1, batch_size=1)
+    assert (run.epoch, run.batch, run.step, len(history)) == (1, 0, 50, 2)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "reports", "steps"),
+    [(3, None, [5, 10, 15]), (3, 1, [15]), (3, 6, [3, 5, 8, 10, 13, 15]), (1.5, 2, [4, 8]), (0.3, None, [2])],
+)
+def test_reports_are_spread_evenly(epochs, reports, steps):
+    run, rates = trainer(), []
+    run.schedule = lambda step: rates.append(run.progress) or 1 - run.progress
+    history = run.fit(DATA, epochs=epochs, reports=reports, batch_size=10)
+    assert history.column("step") == steps
+    assert history.column("epoch") == [step // 5 for step in steps]
+    assert rates == pytest.approx([step / 5 / epochs for step in range(steps[-1])])
+    assert run.progress == 1
+
+
+def test_a_report_averages_what_came_after_the_one_before():
+    run, losses = trainer(), []
+    learn = run._learn
+    run._learn = lambda batch: losses.append(learn(batch)) or losses[-1]
+    history = run.fit(DATA, epochs=2, reports=4, batch_size=10)
+    assert history.column("step") == [3, 5, 8, 10]
+    parts = losses[:3], losses[3:5], losses[5:8], losses[8:]
+    assert history.column("loss") == pytest.approx([np.mean(part) for part in parts])
+    assert min(history.column("speed")) > 0
+
+
+def test_a_report_that_failed_is_made_up_for():
+    def broken(model):
+        raise ZeroDivisionError
+
+    run = trainer()
+    with pytest.raises(ZeroDivisionError):
+        run.fit(DATA, epochs=1, batch_size=10, validation=broken)
+    assert run.fit(DATA, epochs=1, batch_size=10, validation=lambda model: 2.0).column("validation_loss") == [2]
+
+
+def test_stop_within_an_epoch_ends_with_a_report():
+    run = trainer()
+    history = run.fit(DATA, epochs=9, batch_size=10, step_callbacks=[lambda run: run.step == 7 and run.stop()])
+    assert history.column("step") == [5, 7]
+    run.fit(DATA, epochs=2, batch_size=10)
+    assert history.column("step") == [5, 7, 10]
+
+
+def test_batches_of_an_epoch_by_its_number(tmp_path):
+    seen = []
+
+    def rows(epoch):
+        seen.append(epoch)
+        order = np.random.default_rng([7, epoch])
+        return batches(*(array[epoch:] for array in DATA), size=9, rng=order)
+
+    whole = trainer(network(dropout=0.3))
+    whole.fit(rows, epochs=3, reports=5)
+    assert seen == [0, 1, 2]
+    options = {"epochs": 3, "reports": 5, "checkpoint": tmp_path / "run", "resume": True}
+    for stop in (2, 6, 9, 13):
+        with pytest.raises(KeyboardInterrupt):
+            trainer(network(dropout=0.3)).fit(rows, **options, checkpoint_every=1, step_callbacks=[stop_at(stop)])
+    run = trainer(network(dropout=0.3))
+    run.fit(rows, **options)
+    np.testing.assert_array_equal(weights(run.model), weights(whole.model))
+    for name in ("step", "epoch", "loss"):
+        assert run.history.column(name) == whole.history.column(name)
+    rates, losses = run.range_test(rows, steps=20)
+    assert len(rates) == len(losses) == 20
+
+
+def test_a_checkpoint_keeps_notes(tmp_path):
+    trainer().fit(DATA, epochs=1, checkpoint=tmp_path / "run", notes={"who": ["me", 1]})
+    assert load_arrays(tmp_path / "run")[1]["notes"] == {"who": ["me", 1]}
+
+
 # ---- validation, early stopping, history --------------------------------------------------------------------
 
 
@@ -167,7 +289,7 @@ def test_monitor_knows_its_direction():
     run = trainer()
     run.fit(DATA, epochs=2, callbacks=[lambda run: run.stop()])
     assert run.epoch == 1
-    with pytest.raises(ValueError, match="monitor is 'x', expected one of epoch, step, seconds, rate, loss, accuracy"):
+    with pytest.raises(ValueError, match="monitor is 'x', expected one of epoch, step, seconds, rate, speed, loss"):
         run.fit(DATA, epochs=2, monitor="x")
 
 
@@ -187,10 +309,12 @@ def test_verbose_prints_a_row_an_epoch(capsys):
     trainer().fit(DATA, epochs=2, validation=HELD_OUT, verbose=True)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == [
-        *("epoch", "step", "seconds", "rate", "loss", "accuracy", "validation_loss", "validation_accuracy")
+        *("epoch", "step", "seconds", "rate", "speed", "loss", "accuracy", "validation_loss", "validation_accuracy")
     ]
     assert len(lines) == 3
     assert len({len(line) for line in lines}) == 1
+    trainer().fit(DATA, epochs=2, verbose=lambda report: f"after {report['step']} steps")
+    assert capsys.readouterr().out == "after 2 steps\nafter 4 steps\n"
 
 
 def test_a_terminal_gets_a_progress_bar(monkeypatch, capsys):
@@ -200,8 +324,8 @@ def test_a_terminal_gets_a_progress_bar(monkeypatch, capsys):
 
     monkeypatch.setattr(sys, "stderr", screen := Terminal())
     trainer().fit(DATA, epochs=3, batch_size=25, verbose=True, callbacks=[lambda run: time.sleep(0.11)])
-    assert "0.00 of 3 |" in screen.getvalue()
-    assert "1.50 of 3 |" in screen.getvalue()
+    assert "  0% |" in screen.getvalue()
+    assert " 50% |" in screen.getvalue()
     assert ", loss 0." in screen.getvalue()
     assert len(capsys.readouterr().out.splitlines()) == 4
 
@@ -276,7 +400,7 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(tmp_path, optimizer, 
     run, data = resumable(optimizer, generator, iterable)
     run.fit(data, **options)
     np.testing.assert_array_equal(weights(run.model), weights(whole.model))
-    same = [name for name in whole.history[0] if name != "seconds"]
+    same = whole.history[0].keys() - {"seconds", "speed"}
     assert [run.history.column(name) for name in same] == [whole.history.column(name) for name in same]
     np.testing.assert_array_equal(weights(fastnn.load(tmp_path / "run")), weights(whole.model))
     assert os.listdir(tmp_path) == ["run"]
@@ -318,8 +442,9 @@ def test_ctrl_c_ends_the_step_and_writes_the_checkpoint(tmp_path, keep):
     options = {"epochs": 2, "batch_size": 16, "checkpoint": tmp_path / "run" if keep else None}
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt, match=r"interrupted after step 6(, which .*run holds)?$") as stopped:
             run.fit(DATA, **options, step_callbacks=[press])
+        assert ("holds" in str(stopped.value)) == keep
         assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
         assert (run.step, run.epoch, run.batch) == (6, 1, 2)
         if keep:
@@ -519,6 +644,21 @@ def test_fit_rejects(train, error, words):
     with pytest.raises(error, match=words):
         trainer(net).fit(train, epochs=1, batch_size=70)
     np.testing.assert_array_equal(weights(net), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "seconds and epochs are both None"),
+        ({"epochs": 0}, "epochs is 0, expected a number above 0"),
+        ({"seconds": math.nan}, "seconds is nan"),
+        ({"epochs": 1, "reports": 0}, "reports is 0"),
+        ({"epochs": 1, "patience": 0}, "patience is 0"),
+    ],
+)
+def test_fit_rejects_options(options, words):
+    with pytest.raises(ValueError, match=words):
+        trainer().fit(DATA, **options)
 
 
 @pytest.mark.parametrize(

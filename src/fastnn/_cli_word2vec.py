@@ -60,8 +60,8 @@ def _add_train(parser):
 
 def train_command(*, text, out, overwrite, **options):
     """Train a model, and show what is near its commonest words."""
+    from fastnn.io import check_writable
     from fastnn.models import Word2Vec
-    from fastnn.models.language import check_writable
 
     if os.path.exists(out) and not overwrite:
         raise ValueError(f"{out} exists: --overwrite replaces it, --out names another file")

@@ -40,7 +40,7 @@ def main(argv=None):
         command(**options)
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         return _fail(error, 2)
     except KeyboardInterrupt as interrupt:
         return _fail(interrupt if interrupt.args else "interrupted", 130)
@@ -169,8 +169,8 @@ def _number_or_none(text):
 def train_command(*, text, bundled, out, resume, overwrite, prefix, twin_seconds, **options):
     """Train a model, and show what has become of it."""
     from fastnn.data import Vocabulary
+    from fastnn.io import check_writable
     from fastnn.models import CharLM, LanguageModel
-    from fastnn.models.language import check_writable
 
     if not twin_seconds >= 0:
         raise ValueError(f"twin_seconds is {twin_seconds}, expected at least 0")
@@ -209,9 +209,9 @@ def train_command(*, text, bundled, out, resume, overwrite, prefix, twin_seconds
             lm = type(lm).resume(out, train, **run, **budget)
         else:
             lm.fit(train, **run, **options, **(budget or {"seconds": SECONDS}), rng=rng, checkpoint=out)
-    except KeyboardInterrupt:
-        if resume or lm.history:
-            raise KeyboardInterrupt(f"interrupted; {out} holds the last report, and --resume goes on from it") from None
+    except KeyboardInterrupt as interrupt:
+        if interrupt.args:
+            raise KeyboardInterrupt(f"{interrupt}, and --resume goes on from it") from None
         raise
     _conclude(lm, train, out, twin_seconds)
     sample = _continued(lm, prefix, SAMPLE["length"], SAMPLE["temperature"], rng=rng)
@@ -259,14 +259,16 @@ def _introduce(lm, name, train, validation):
 def _conclude(lm, train, out, twin_seconds):
     """Print the best report, and how fast training was beside the NumPy twin."""
     from fastnn.io import load_arrays
+    from fastnn.models import perplexity
 
-    best = min(lm.history, key=lambda report: report["validation"])
+    best = min(lm.history, key=lambda report: report["validation_loss"])
+    score = perplexity(best["validation_loss"])
     speed = statistics.median(report["speed"] for report in lm.history)
-    print(f"\nbest validation perplexity: {best['validation']:.3f}, in step {best['step']:,}; its weights are kept")
+    print(f"\nbest validation perplexity: {score:.3f}, in step {best['step']:,}; its weights are kept")
     print(f"training speed: {speed:,.0f} {_unit(lm)} a second")
     if BACKEND == "reference" or not twin_seconds:
         return
-    settings = load_arrays(out)[1]["training"]["settings"]
+    settings = load_arrays(out)[1]["notes"]["settings"]
     settings |= {"seconds": twin_seconds, "epochs": None, "reports": 1}
     twin = subprocess.run(
         [sys.executable, "-c", TWIN],

@@ -1,4 +1,4 @@
-"""The loop that trains any model with any loss: epochs of minibatches, validation, early stopping, a history.
+"""The loop that trains any model with any loss: minibatches, validation, early stopping, a history.
 
 a) A batch is a tuple of arrays: the last one is the target, the others are what `model.vjp` takes.
 b) Nothing of a training hides in the loop: `step`, `epoch`, `batch`, `history` and the rest are attributes, so that
@@ -70,11 +70,12 @@ def binary_accuracy(output, target):
     return float(((np.asarray(output) > 0) == (np.asarray(target) > 0.5)).mean())
 
 
+POSITION = ("step", "epoch", "batch", "seconds", "best", "_stale", "_length")  # of a training, for its checkpoint
 METRICS = {"accuracy": accuracy, "binary_accuracy": binary_accuracy}
 
 
 class History(list):
-    """What a training reports: a list with a dict for each epoch.
+    """What a training reports: a list with a dict for each report.
 
     Examples
     --------
@@ -122,13 +123,13 @@ class Trainer:
         Anything with `vjp` and `parameters`; of a model that returns (output, state) the output counts.
     loss : str or callable
         The name of a loss of fastnn, or a function of (output, target) that returns (loss, gradient of the output).
-        One that takes `need_grad` gets False in validation. Averages over an epoch weigh a batch by the elements of its
-        target, those of the `ignore_index` of a `functools.partial` aside.
+        One that takes `need_grad` gets False in validation. Averages weigh a batch by the elements of its target, those
+        of the `ignore_index` of a `functools.partial` aside.
     optimizer : Optimizer
         Over parameters of the model.
     metrics : sequence of str, or dict of str to callable
-        Functions of (output, target) that return a number: "accuracy", "binary_accuracy", or others by name. Averages
-        over an epoch go into the history.
+        Functions of (output, target) that return a number: "accuracy", "binary_accuracy", or others by name. Their
+        averages go into the history.
     schedule : callable, optional
         From the number of steps made so far to the learning rate of the next one: see `fastnn.schedules`. A parameter
         group whose rate was half the optimiser's own when the trainer was made gets half of it, and so on.
@@ -137,6 +138,9 @@ class Trainer:
     penalty : callable, optional
         Gets the model once its gradients are there, and adds to them: see `fastnn.regularize`. The loss that is
         reported is that without it, so that it compares with a validation's.
+    carry_state : bool
+        Whether a model that returns (output, state) gets `state` with the next batch, as in truncated back-propagation
+        through time over batches that go on from each other: see `data.consecutive_windows`. An epoch begins with None.
     rng : numpy.random.Generator, int or None
         Shuffles the batches.
 
@@ -146,12 +150,14 @@ class Trainer:
         Steps made.
     epoch, batch : int
         Epochs completed, and batches of the present one.
+    seconds, progress : float
+        How long `fit` has taken so far, and how much of its epochs or seconds is spent, from 0 to 1.
     history : History
-        A dict for each epoch: "epoch", "step", "seconds", "rate", "loss", the metrics, and for a validation
-        "validation_loss" and so on. Loss and metrics of the training are averages over the epoch, of a model that
-        changed meanwhile and had dropout.
+        The reports, a dict for each: "epoch", "step", "seconds", "rate", "speed" (elements of targets a second,
+        validation aside), "loss", the metrics, and for a validation "validation_loss" and so on. Loss and metrics of
+        the training are averages since the report before, of a model that changed meanwhile and had dropout.
     best : dict or None
-        The report of the best epoch so far.
+        The best report so far.
 
     Examples
     --------
@@ -169,7 +175,19 @@ class Trainer:
     (30, True)
     """
 
-    def __init__(self, model, loss, optimizer, *, metrics=(), schedule=None, clip_norm=None, penalty=None, rng=None):
+    def __init__(
+        self,
+        model,
+        loss,
+        optimizer,
+        *,
+        metrics=(),
+        schedule=None,
+        clip_norm=None,
+        penalty=None,
+        carry_state=False,
+        rng=None,
+    ):
         self.model, self.optimizer, self.schedule, self.penalty = model, optimizer, schedule, penalty
         self.loss = getattr(F, loss, None) if isinstance(loss, str) else loss
         if not callable(self.loss) or (isinstance(loss, str) and not loss.endswith(("_loss", "_cross_entropy"))):
@@ -179,29 +197,34 @@ class Trainer:
         if unknown:
             raise ValueError(f"metrics hold {unknown[0]!r}, expected names among {', '.join(METRICS)}, or a dict")
         self.clip_norm = None if clip_norm is None else as_positive(clip_norm, "clip_norm")
-        self.rng = np.random.default_rng(rng)
+        self.carry_state, self.rng = carry_state, np.random.default_rng(rng)
         self.step = self.epoch = self.batch = 0
-        self.seconds = 0.0
+        self.seconds = self.progress = 0.0
         self.history, self.best = History(), None
-        self._best_state = None  # weights of the best epoch
-        self._sums = Sums()  # over the present epoch
+        self._best_state, self._stale = None, 0  # weights of the best report, and how many came after it
+        self._sums = Sums()  # since the last report
+        self._length = 0  # of the present epoch in batches, if it is known
         self._order = None  # the state of the generator of orders when it began
+        self._state = None  # that the next batch goes on from
         self._stopping = False
         default = optimizer._defaults["lr"]
         self._factors = [group["lr"] / default if default else 1.0 for group in optimizer.param_groups]
         accepted = inspect.signature(self.loss).parameters
         self._without_gradient = {"need_grad": False} if "need_grad" in accepted else {}
+        self._without_dx = {"need_dx": False} if getattr(model, "skips_dx", False) else {}
         self._ignored = getattr(self.loss, "keywords", {}).get("ignore_index")
 
     def stop(self):
-        """Let the training end after this epoch, as if its epochs were over; for callbacks."""
+        """Let the training end with the next report, the one that callbacks are called after; for these."""
         self._stopping = True
 
     def fit(
         self,
         train,
         *,
-        epochs,
+        epochs=None,
+        seconds=None,
+        reports=None,
         validation=None,
         batch_size=32,
         shuffle=True,
@@ -211,54 +234,61 @@ class Trainer:
         restore_best=None,
         checkpoint=None,
         checkpoint_every=None,
+        notes=None,
         resume=False,
         callbacks=(),
         step_callbacks=(),
         verbose=False,
     ):
-        """Train until so many epochs are completed in all, from where the training stands.
+        """Train for so many epochs or seconds in all, from where the training stands.
 
         Ctrl-C lets the step that is being made end, and what must be written be written, before it raises
         KeyboardInterrupt; pressed again it does so at once.
 
         Parameters
         ----------
-        train : tuple of arrays, or iterable of batches
+        train : tuple of arrays, iterable of batches, or callable
             Arrays with equally many rows, the last one the targets: they are cut into batches, in a new order each
-            epoch, the last short batch kept. Anything else is gone through once an epoch, such as `data.batches(...)`
-            or a list, and yields tuples of arrays.
-        epochs : int
-            Those of earlier calls included: a second `fit` with the same number does nothing.
+            epoch, the last short batch kept. An iterable is gone through once an epoch, such as `data.batches(...)` or
+            a list, and yields tuples of arrays. A callable gets the number of epochs completed, and returns the
+            iterable of the next one.
+        epochs, seconds : float, optional
+            At least one of them; what is spent first ends the training. Those of earlier calls are included: a second
+            `fit` with the same numbers does nothing. A part of an epoch asks for batches whose number is known.
+        reports : int, optional
+            How many, evenly spread over epochs or seconds. None: one after every epoch, and one at the end.
         validation : tuple of arrays, iterable of batches, or callable, optional
-            Scored after each epoch. A callable gets the model and returns the loss, or a dict with "loss" and others.
+            Scored for each report. A callable gets the model and returns the loss, or a dict with "loss" and others.
         batch_size : int
             Rows in a batch, of arrays.
         shuffle : bool
             Whether batches of arrays come in a new order each epoch.
         monitor : str
-            What decides which epoch is the best, a name in the history: "validation_loss", or "loss" without a
+            What decides which report is the best, a name in the history: "validation_loss", or "loss" without a
             validation, if None.
         maximize : bool
             Whether that is to rise. None: a loss is to fall, anything else to rise.
         patience : int, optional
-            Stop after so many epochs in a row that did not improve on the best.
+            Stop after so many reports in a row that did not improve on the best.
         restore_best : bool
-            Whether the model ends with the weights of the best epoch. None: if there is a validation. One that is to
+            Whether the model ends with the weights of the best report. None: if there is a validation. One that is to
             be trained further wants False.
         checkpoint : path, optional
-            A file to write after every epoch, and when Ctrl-C stops the training: whole or not at all. `fastnn.load`
+            A file to write after every report, and when Ctrl-C stops the training: whole or not at all. `fastnn.load`
             reads the model with its best weights from it.
         checkpoint_every : int, optional
             Write it after every so many steps, too.
+        notes : dict, optional
+            What else it is to hold, anything that JSON can: `fastnn.io.load_arrays(checkpoint)[1]["notes"]`.
         resume : bool
             Go on from the checkpoint, if it is there yet, with a trainer and arguments like those that it was written
-            with. The weights are then bit for bit those of a training that nothing stopped: an iterable of batches has
-            to repeat itself for that, or to draw its order from a generator in its attribute `rng`, as `data.batches`
-            does.
+            with. The weights are then bit for bit those of a training that nothing stopped, unless seconds end it: an
+            iterable of batches has to repeat itself for that, or to draw its order from a generator in its attribute
+            `rng`, as `data.batches` does, a callable to return the same for the same number.
         callbacks, step_callbacks : sequence of callable
-            Called with the trainer after every epoch, when its report stands in `history`, and after every step.
-        verbose : bool
-            Print the reports and, on a terminal, show a progress bar.
+            Called with the trainer after every report, when it stands in `history`, and after every step.
+        verbose : bool or callable
+            Print the reports and, on a terminal, show a progress bar. A callable gets a report and returns its row.
 
         Returns
         -------
@@ -277,12 +307,16 @@ class Trainer:
             If the loss or the gradient is not finite: it names the step, and the first layer or array that is not. That
             step is not made.
         """
-        epochs = as_count(epochs, "epochs")
+        if epochs is None and seconds is None:
+            raise ValueError("seconds and epochs are both None, expected at least one of them")
+        epochs = math.inf if epochs is None else as_positive(epochs, "epochs")
+        seconds = math.inf if seconds is None else as_positive(seconds, "seconds")
+        reports = None if reports is None else as_count(reports, "reports")
         patience = None if patience is None else as_count(patience, "patience")
         checkpoint_every = None if checkpoint_every is None else as_count(checkpoint_every, "checkpoint_every")
         if checkpoint is None and (resume or checkpoint_every):
             raise ValueError("checkpoint is None, expected a path to resume from or to write to")
-        self._data = described(train, batch_size, shuffle)
+        self._data, self._notes = described(train, batch_size, shuffle), notes
         train = self._batches(train, "train", batch_size, shuffle)
         validate = self._validation(validation, batch_size)
         monitor = monitor or ("loss" if validation is None else "validation_loss")
@@ -294,25 +328,33 @@ class Trainer:
             if resume and os.path.exists(checkpoint):
                 self._restore(checkpoint, train)
         self._stopping = False
-        with Interrupt() as interrupt, Display(self, epochs, verbose, train) as show:
-            while self.epoch < epochs and not self._stopping and not self._out_of(patience):
-                for batch in self._rest(train):
-                    began = time.perf_counter()
-                    loss = self._learn(batch)
-                    self.seconds += time.perf_counter() - began
-                    for callback in step_callbacks:
+        self.progress = self._spent(epochs, seconds)
+        began = time.perf_counter() - self.seconds
+        with Interrupt() as interrupt, Display(self, verbose) as show:
+            # The report on the last epoch is due if it failed.
+            due = not self.batch and bool(self._sums.totals) and (reports is None or self.progress == 1)
+            ahead, loss = self._ahead(train), None
+            while due or not (self.progress == 1 or self._stopping or self._out_of(patience)):
+                if not due:
+                    loss, before = self._advance(ahead), self.progress
+                    self.seconds = time.perf_counter() - began
+                    self.progress = self._spent(epochs, seconds)
+                    if loss is not None:
+                        for callback in step_callbacks:
+                            callback(self)
+                        show.step(loss)
+                    due = loss is None if reports is None else int(self.progress * reports) > int(before * reports)
+                    due = bool(self._sums.totals) and (due or self._stopping or self.progress == 1)
+                if due:
+                    self._judge(self._report(validate), monitor, maximize)
+                    show.report()
+                    for callback in callbacks:
                         callback(self)
-                    show.step(loss)
-                    if interrupt.asked or (checkpoint_every and self.step % checkpoint_every == 0):
-                        self._save(checkpoint, train)
-                        interrupt.obey()
-                report = self._report(validate)
-                self._judge(report, monitor, maximize)
-                show.report(report)
-                for callback in callbacks:
-                    callback(self)
-                self._save(checkpoint, train)
-                interrupt.obey()
+                every = checkpoint_every and loss is not None and self.step % checkpoint_every == 0
+                if due or every or interrupt.asked:
+                    self._save(checkpoint, train)
+                    interrupt.obey(self.step, checkpoint)
+                due = False
         if restore_best and self._best_state is not None:
             self.model.load_state_dict(self._best_state)
         return self.history
@@ -336,7 +378,8 @@ class Trainer:
 
         Parameters
         ----------
-        train : tuple of arrays, or iterable of batches
+        train : tuple of arrays, iterable of batches, or callable
+            As of `fit`.
         low, high : float
             The first and the last rate; those between form a geometric series.
         steps : int
@@ -374,8 +417,8 @@ class Trainer:
         losses, average, least = [], 0.0, math.inf
         try:
             while len(losses) < steps and average <= stop * least:
-                made = len(losses)
-                for batch in train:
+                made, trial._state = len(losses), None
+                for batch in trial._epoch_of(train):
                     losses.append(trial._learn(batch))
                     share = max(0.1, 1 / len(losses))
                     average += share * (losses[-1] - average)
@@ -384,6 +427,7 @@ class Trainer:
                         break
                 if len(losses) == made:
                     raise ValueError("train yielded no batch, expected at least one an epoch")
+                trial.epoch += 1
         except FloatingPointError:
             pass
         finally:
@@ -393,34 +437,63 @@ class Trainer:
 
     # ---- the loop -------------------------------------------------------------------------------------------
 
-    def _rest(self, train):
+    def _spent(self, epochs, seconds):
+        """Return how much of the budget is spent, 1 being all of it. The last batch of an epoch does not yet end it."""
+        share = min(self.batch, self._length - 1) / self._length if self._length else 0.0
+        return min(max((self.epoch + share) / epochs, self.seconds / seconds), 1.0)
+
+    def _out_of(self, patience):
+        """Say whether the last reports did not improve on the best, as many as the patience is."""
+        return patience is not None and self._stale >= patience
+
+    def _epoch_of(self, train):
+        """Return the batches of the present epoch, and note their number."""
+        batches = train if hasattr(train, "__iter__") else train(self.epoch)
+        self._length = len(batches) if hasattr(batches, "__len__") else 0
+        return batches
+
+    def _ahead(self, train):
+        """Yield the batches yet to come, of one epoch after the other, and None after the last one of each."""
+        while True:
+            yield from self._rest(self._epoch_of(train), train)
+            if not self.batch:
+                raise ValueError("train yielded no batch, expected at least one an epoch")
+            yield None
+
+    def _rest(self, batches, train):
         """Yield the batches of this epoch that are yet to come."""
-        rng = getattr(train, "rng", None)
+        rng = getattr(batches, "rng", None)
         if not self.batch:
             self._order = rng and rng.bit_generator.state
-            yield from train
+            yield from batches
             return
         generators = self._generators(train)
         now = {name: generator.bit_generator.state for name, generator in generators.items()}
         if rng:
             rng.bit_generator.state = self._order
-        batches = iter(train)
-        for _ in islice(batches, self.batch):
+        rows = iter(batches)
+        for _ in islice(rows, self.batch):
             pass
         for name, generator in generators.items():
             generator.bit_generator.state = now[name]
-        yield from batches
+        yield from rows
 
-    def _out_of(self, patience):
-        """Say whether the last epochs did not improve on the best, as many as the patience is."""
-        return patience is not None and self.best is not None and self.epoch - self.best["epoch"] >= patience
+    def _advance(self, ahead):
+        """Make one step and return its loss, or end an epoch and return None."""
+        began, loss = time.perf_counter(), None
+        batch = next(ahead)
+        if batch is None:
+            self.epoch, self.batch, self._state = self.epoch + 1, 0, None
+        else:
+            loss = self._learn(batch)
+        self._sums.seconds += time.perf_counter() - began
+        return loss
 
     def _learn(self, batch):
         """Make one step."""
         *inputs, target = self._checked(batch)
-        output, back = self.model.vjp(*inputs)
-        if isinstance(output, tuple):
-            output = output[0]
+        output, back = self.model.vjp(*inputs, **self._without_dx, **self._carried(self._state))
+        output, state = parted(output)
         loss, gradient = self.loss(output, target)
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} in step {self.step + 1}: {self._culprit(inputs, target)}")
@@ -439,19 +512,27 @@ class Trainer:
             for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
                 group["lr"] = rate * factor
         self.optimizer.step()
-        self.step += 1
-        self.batch += 1
+        self.step, self.batch, self._state = self.step + 1, self.batch + 1, state if self.carry_state else None
         self._sums.add(loss, output, target, self.metrics, self._ignored)
         return loss
 
+    def _carried(self, state):
+        """Return the keyword that hands a state to the model."""
+        return {"state": state} if self.carry_state else {}
+
     def _report(self, validate):
-        """End the epoch, and return the report on it."""
-        if not self._sums.totals:
-            raise ValueError("train yielded no batch, expected at least one an epoch")
-        means, rate = self._sums.means(), self.optimizer.param_groups[0]["lr"]
-        scores = {f"validation_{name}": value for name, value in validate().items()}
-        self.epoch, self.batch, self._sums = self.epoch + 1, 0, Sums()
-        return {"epoch": self.epoch, "step": self.step, "seconds": self.seconds, "rate": rate, **means, **scores}
+        """Return a report, and begin with the next one."""
+        sums, scores = self._sums, {f"validation_{name}": value for name, value in validate().items()}
+        self._sums = Sums()
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "seconds": self.seconds,
+            "rate": self.optimizer.param_groups[0]["lr"],
+            "speed": round(sums.count / sums.seconds),
+            **sums.means(),
+            **scores,
+        }
 
     def _judge(self, report, monitor, maximize):
         """Add a report to the history, and keep the weights if they are the best so far."""
@@ -461,17 +542,18 @@ class Trainer:
         score, sign = report[monitor], -1 if maximize else 1
         best = math.nan if self.best is None else self.best[monitor]
         if self.best is None or sign * score < sign * best or (math.isnan(best) and not math.isnan(score)):
-            self.best, self._best_state = report, self.model.state_dict()
+            self.best, self._best_state, self._stale = report, self.model.state_dict(), 0
+        else:
+            self._stale += 1
         if hasattr(self.schedule, "observe"):
             self.schedule.observe(score)
 
     def _evaluate(self, data):
-        sums = Sums()
+        sums, state = Sums(), None
         for batch in data:
             *inputs, target = self._checked(batch)
-            output = self.model(*inputs)
-            if isinstance(output, tuple):
-                output = output[0]
+            output = self.model(*inputs, **self._carried(state))
+            output, state = parted(output)
             loss, _ = self.loss(output, target, **self._without_gradient)
             sums.add(loss, output, target, self.metrics, self._ignored)
         if not sums.totals:
@@ -498,18 +580,20 @@ class Trainer:
         arrays = {f"last/{name}": value for name, value in last.items()}
         for i, slots in optimizer["state"].items():
             arrays |= {f"optimizer/{i}/{slot}": slots.pop(slot) for slot in slots.keys() - {"step"}}
-        states = {name: generator.bit_generator.state for name, generator in self._generators(train).items()}
+        state = self._state if isinstance(self._state, tuple) else (self._state,)
+        arrays |= {f"state/{i}": array for i, array in enumerate(state) if array is not None}
+        random = {name: generator.bit_generator.state for name, generator in self._generators(train).items()}
         training = {
-            **{name: getattr(self, name) for name in ("step", "epoch", "batch", "seconds", "best", "history")},
-            "has_best": self._best_state is not None,
+            **{name: getattr(self, name) for name in POSITION},
+            "history": self.history,
             "sums": vars(self._sums),
             "order": self._order,
-            "random": states,
+            "random": random,
             "optimizer": {"class": type(self.optimizer).__name__, **optimizer},
             "schedule": self.schedule.state_dict() if hasattr(self.schedule, "state_dict") else None,
             "data": self._data,
         }
-        save(best, path, {"training": plain(training)}, arrays)
+        save(best, path, {"training": plain(training), "notes": plain(self._notes)}, arrays)
 
     def _restore(self, path, train):
         """Take the place of the training that wrote a checkpoint."""
@@ -535,9 +619,11 @@ class Trainer:
                 generator.bit_generator.state = restored(training["random"][name])
             if training["schedule"] is not None:
                 self.schedule.load_state_dict(training["schedule"])
-            self._best_state = {name: arrays[name] for name in names} if training["has_best"] else None
+            self._best_state = None if training["best"] is None else {name: arrays[name] for name in names}
             self._sums, self._order = Sums(**training["sums"]), restored(training["order"])
-            for name in ("step", "epoch", "batch", "seconds", "best"):
+            state = [arrays[f"state/{i}"] for i in range(sum(name.startswith("state/") for name in arrays))]
+            self._state = tuple(state) if len(state) > 1 else state[0] if state else None
+            for name in POSITION:
                 setattr(self, name, training[name])
             self.history[:] = training["history"]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -555,6 +641,8 @@ class Trainer:
             if not len(arrays[0]):
                 raise ValueError(f"{name} has shapes {shapes}, expected at least one row")
             return batches(*arrays, size=batch_size, shuffle=shuffle, rng=self.rng)
+        if name == "train" and callable(data):
+            return data
         if not hasattr(data, "__iter__"):
             raise TypeError(f"{name} is a {type(data).__name__}, expected a tuple of arrays or an iterable of batches")
         if iter(data) is data:
@@ -596,10 +684,10 @@ class Trainer:
 
 
 class Sums:
-    """Sums of losses and metrics over batches, each weighted by the elements of its target that count."""
+    """Sums of losses and metrics over batches, each weighted by the elements of its target that count, and of time."""
 
-    def __init__(self, count=0, totals=None):
-        self.count, self.totals = count, totals or {}
+    def __init__(self, count=0, totals=None, seconds=0.0):
+        self.count, self.totals, self.seconds = count, totals or {}, seconds
 
     def add(self, loss, output, target, metrics, ignored):
         n = np.size(target) if ignored is None else int(np.count_nonzero(np.asarray(target) != ignored))
@@ -632,29 +720,30 @@ class Interrupt:
             raise KeyboardInterrupt
         self.asked = True
 
-    def obey(self):
+    def obey(self, step, checkpoint):
         if self.asked:
-            raise KeyboardInterrupt
+            kept = "" if checkpoint is None else f", which {os.fspath(checkpoint)} holds"
+            raise KeyboardInterrupt(f"interrupted after step {step}{kept}")
 
 
 class Display:
     """What a verbose training shows: a row for each report, and on a terminal a progress bar."""
 
-    def __init__(self, trainer, epochs, verbose, train):
-        self.bar, self.headed = None, False
+    def __init__(self, trainer, verbose):
+        self.trainer, self.bar, self.headed = trainer, None, callable(verbose)
+        self.row = verbose if callable(verbose) else row
         if verbose:
             from tqdm import tqdm
 
-            self.share = 1 / max(len(train), 1) if hasattr(train, "__len__") else 0.0  # of an epoch, in a batch
             columns, lines = shutil.get_terminal_size()  # not left to tqdm, which hides itself if it has no size
             self.bar = tqdm(
-                total=epochs,
-                initial=trainer.epoch + trainer.batch * self.share,
+                total=1,
+                initial=trainer.progress,
                 leave=False,
                 disable=None,  # shown on a terminal only
                 ncols=columns - 1,
                 nrows=lines,
-                bar_format="{n:.2f} of {total} |{bar}| {elapsed}, {remaining} to go{postfix}",
+                bar_format="{percentage:3.0f}% |{bar}| {elapsed}, {remaining} to go{postfix}",
             )
 
     def __enter__(self):
@@ -667,16 +756,28 @@ class Display:
     def step(self, loss):
         if self.bar is not None and not self.bar.disable:
             self.bar.set_postfix_str(f"loss {loss:.4g}", refresh=False)
-            self.bar.update(self.share)
+            self.bar.update(self.trainer.progress - self.bar.n)
 
-    def report(self, report):
+    def report(self):
         if self.bar is None:
             return
+        report = self.trainer.history[-1]
         if not self.headed:
             self.bar.write("  ".join(f"{name:>10}" for name in report))
             self.headed = True
-        self.bar.write("  ".join(f"{value:>{max(10, len(name))}.5g}" for name, value in report.items()))
-        self.bar.update(report["epoch"] - self.bar.n)
+        self.bar.write(self.row(report))
+        self.bar.update(self.trainer.progress - self.bar.n)
+
+
+def row(report):
+    """Return a report as a row under the names of its values."""
+    values = ((name, f"{value:,}" if isinstance(value, int) else f"{value:.5g}") for name, value in report.items())
+    return "  ".join(f"{value:>{max(10, len(name))}}" for name, value in values)
+
+
+def parted(output):
+    """Return the output of a model, and the state that is returned with it, None without one."""
+    return output if isinstance(output, tuple) else (output, None)
 
 
 def described(train, batch_size, shuffle):

@@ -2,30 +2,24 @@
 
 a) Perplexity is exp of the mean cross-entropy in nats a token. Every token of a text is scored once, with the state
    carried from one to the next: no windows, no warm-up that would be left out of the count.
-b) Training is truncated back-propagation through time. The state goes from window to window as a plain array, so no
-   gradient flows through it.
-c) A checkpoint is one file that `fastnn.load` reads: the best weights, as `save` writes them, and beside them what a
-   run needs to go on as if it had never stopped (last weights, optimiser, random state, position, history).
+b) Training is truncated back-propagation through time, by `fastnn.training.Trainer`. The state goes from window to
+   window as a plain array, so no gradient flows through it.
+c) A checkpoint is the trainer's, with the settings in its notes, so that a training goes on with nothing but its texts.
 """
 
-import copy
-import errno
 import hashlib
-import itertools
 import math
 import os
-import shutil
-import tempfile
-import time
 
 import numpy as np
 
 from fastnn import nn, optim
 from fastnn._backend import functions as F
-from fastnn._checks import as_count, check_choice
+from fastnn._checks import as_count, as_positive, check_choice
 from fastnn.data import consecutive_windows, random_windows
 from fastnn.data.text import Vocabulary, as_tokens
-from fastnn.io import load, load_arrays, save
+from fastnn.io import load, load_arrays
+from fastnn.training import History, Trainer
 
 __all__ = ["CharLM", "LanguageModel", "perplexity", "unigram_perplexity"]
 
@@ -35,7 +29,6 @@ OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "a
 CHUNK = 4096  # tokens that `perplexity` scores at a time, if the vocabulary
 LOGITS = 2**23  # leaves it at no more logits than these
 CONTEXT = 500  # tokens of the text that a validation text is read after
-POSITION = ("seed", "step", "epoch", "window", "length", "seconds", "best_perplexity")  # of a training
 HEADING = "   step  epoch  seconds  train perplexity  validation perplexity  {:>12}"
 
 
@@ -112,9 +105,9 @@ class LanguageModel(nn.Module):
     Attributes
     ----------
     vocabulary : Vocabulary
-    history : list of dict
-        The reports of the last training: "step", "epoch", "seconds", "train" and "validation" (perplexities, the
-        latter None without a validation text) and "speed", in tokens a second.
+    history : History
+        The reports of the last training, as `fastnn.training.Trainer` makes them: "loss" and "validation_loss" are in
+        nats a token, `perplexity` of them is the perplexity, "speed" is in tokens a second.
 
     Raises
     ------
@@ -174,7 +167,7 @@ class LanguageModel(nn.Module):
         self.output = nn.Linear(hidden_size, len(self.vocabulary), rng=rng, dtype=dtype)
         if tied:
             self.embedding.weight = self.output.weight
-        self.history = []
+        self.history = History()
 
     def config(self):
         return super().config() | {"vocabulary": self.vocabulary.config()}
@@ -226,8 +219,12 @@ class LanguageModel(nn.Module):
         ValueError
             If there is no token to score, or one that the vocabulary lacks.
         """
+        return perplexity(self._nats(text, prefix))
+
+    def _nats(self, text, prefix):
+        """Return the mean cross-entropy in nats a token."""
         nats, scored = map(sum, zip(*self._losses(text, prefix, "sum"), strict=True))
-        return perplexity(nats / scored)
+        return nats / scored
 
     def scores(self, text, prefix=""):
         """Return the probability of every token that `perplexity` scores; the arguments are the same.
@@ -352,8 +349,8 @@ class LanguageModel(nn.Module):
         rng : numpy.random.Generator, int or None
             Draws the windows and the dropout masks; None goes on with the model's own.
         checkpoint : path, optional
-            A file to write at each report, whole or not at all. `fastnn.load` reads the model from it, `resume` goes
-            on with the training.
+            A file to write at each report, and when Ctrl-C stops the training: whole or not at all. `fastnn.load`
+            reads the model from it, `resume` goes on with the training.
         verbose : bool
             Print the reports and, on a terminal, show a progress bar.
 
@@ -365,7 +362,9 @@ class LanguageModel(nn.Module):
         Raises
         ------
         ValueError
-            If the text is too short, a token is unknown, an argument is out of range, or the loss overflows.
+            If the text is too short, a token is unknown, or an argument is out of range.
+        FloatingPointError
+            If the loss or the gradient is not finite, as after steps that were too large.
         OSError
             If the checkpoint cannot be written.
         """
@@ -383,12 +382,12 @@ class LanguageModel(nn.Module):
         }
         if rng is not None:
             self._rng.bit_generator.state = _own_generator(rng).bit_generator.state
-        Training(self, text, validation, settings).run(checkpoint, verbose)
+        self._train(text, validation, settings, int(self._rng.integers(2**63)), checkpoint, verbose)
         return self
 
     @classmethod
     def resume(cls, checkpoint, text, *, validation=None, seconds=None, epochs=None, verbose=False):
-        """Go on with a training that was interrupted, or is to last longer, from the last report in its checkpoint.
+        """Go on with a training that was interrupted, or is to last longer, from its checkpoint.
 
         All settings are those that `fit` was given. With epochs as the budget the weights are bit for bit those of a
         training that was not interrupted.
@@ -414,17 +413,80 @@ class LanguageModel(nn.Module):
         OSError
             If it cannot be read or written.
         """
-        lm = load(checkpoint)
-        arrays, metadata = load_arrays(checkpoint)
-        if not isinstance(lm, cls) or "training" not in metadata:
-            raise ValueError(f"{os.fspath(checkpoint)} holds a {type(lm).__name__} without a training to go on with")
-        settings = metadata["training"]["settings"]
+        lm, path = load(checkpoint), os.fspath(checkpoint)
+        metadata = load_arrays(checkpoint)[1]
+        notes = metadata.get("notes") or {}
+        if not isinstance(lm, cls) or not notes.keys() >= {"settings", "seed", "texts"}:
+            raise ValueError(f"{path} holds a {type(lm).__name__} without a training to go on with")
         if seconds is not None or epochs is not None:
-            settings |= {"seconds": seconds, "epochs": epochs}
-        training = Training(lm, text, validation, settings)
-        training.restore(checkpoint, arrays, metadata["training"])
-        training.run(checkpoint, verbose)
+            notes["settings"] |= {"seconds": seconds, "epochs": epochs}
+        trainer = lm._train(text, validation, notes["settings"], notes["seed"], checkpoint, verbose, notes["texts"])
+        if trainer.step == metadata["training"]["step"]:
+            raise ValueError(
+                f"the training has lasted {trainer.seconds:.0f} seconds and {trainer.epoch} epochs, which is all of "
+                f"its budget: expected more seconds or epochs"
+            )
         return lm
+
+    def _train(self, text, validation, settings, seed, checkpoint, verbose, texts=None):
+        """Train, or go on with a training on texts of that digest, and return the trainer."""
+        check_choice(settings["optimizer"], OPTIMIZERS, "optimizer")
+        check_choice(settings["sampling"], SAMPLINGS, "sampling")
+        num_steps, batch_size = (as_count(settings[name], name) for name in ("num_steps", "batch_size"))
+        lr, clip, consecutive = settings["lr"], settings["clip"], settings["sampling"] == "consecutive"
+        if clip is not None:
+            as_positive(clip, "clip")
+        text, unit = self.encode(text), "characters" if self.vocabulary.of_characters else "words"
+        needed = (num_steps + 1) * (batch_size if consecutive else 1)
+        if len(text) < needed:
+            raise ValueError(
+                f"text has {len(text)} {unit}, expected at least {needed} "
+                f"for num_steps={num_steps} and batch_size={batch_size}"
+            )
+        digest = hashlib.sha256(text.tobytes())
+        if validation is not None:
+            validation = self.encode(validation)
+            if not len(validation):
+                raise ValueError("validation is empty, expected at least one token, or None")
+            digest.update(b"validation" + validation.tobytes())
+        if texts not in (None, digest.hexdigest()):
+            raise ValueError(
+                f"{os.fspath(checkpoint)} cannot be gone on with: its training was on another text, or with another "
+                f"validation text"
+            )
+
+        def windows(epoch):
+            rng = np.random.default_rng([seed, epoch])
+            offset = int(rng.integers(min(num_steps, len(text) - needed + 1)))
+            if consecutive:
+                return consecutive_windows(text, num_steps, batch_size, offset=offset)
+            return random_windows(text, num_steps, batch_size, offset=offset, rng=rng)
+
+        trainer = Trainer(
+            self,
+            lambda logits, target: F.softmax_cross_entropy(logits, target, grad_out=logits),
+            OPTIMIZERS[settings["optimizer"]](self.parameters(), lr=lr, weight_decay=settings["weight_decay"]),
+            schedule=lambda step: lr * (1 + math.cos(math.pi * trainer.progress)) / 2,
+            clip_norm=clip,
+            carry_state=consecutive,
+        )
+        self.history = trainer.history
+        if verbose:
+            print(HEADING.format(f"{unit}/s"))
+        trainer.fit(
+            windows,
+            epochs=settings["epochs"],
+            seconds=settings["seconds"],
+            reports=settings["reports"],
+            validation=None if validation is None else lambda lm: lm._nats(validation, text[-CONTEXT:]),
+            monitor="step" if validation is None else "validation_loss",  # "step": the last weights are the best
+            restore_best=True,
+            checkpoint=checkpoint,
+            notes={"settings": settings, "seed": seed, "texts": digest.hexdigest()},
+            resume=texts is not None,
+            verbose=verbose and _line,
+        )
+        return trainer
 
 
 class CharLM(LanguageModel):
@@ -443,206 +505,12 @@ class CharLM(LanguageModel):
     """
 
 
-class Training:
-    """A training of a `LanguageModel`: its settings, where it stands, and how a checkpoint keeps both."""
-
-    def __init__(self, lm, text, validation, settings):
-        check_choice(settings["optimizer"], OPTIMIZERS, "optimizer")
-        check_choice(settings["sampling"], SAMPLINGS, "sampling")
-        for name in ("num_steps", "batch_size", "reports"):
-            settings[name] = as_count(settings[name], name)
-        for name in ("seconds", "epochs", "clip"):
-            if settings[name] is not None and not settings[name] > 0:
-                raise ValueError(f"{name} is {settings[name]}, expected a number above 0, or None")
-        if settings["seconds"] is None and settings["epochs"] is None:
-            raise ValueError("seconds and epochs are both None, expected at least one of them")
-        self.consecutive = settings["sampling"] == "consecutive"
-        self.unit = "characters" if lm.vocabulary.of_characters else "words"
-        text = lm.encode(text)
-        needed = (settings["num_steps"] + 1) * (settings["batch_size"] if self.consecutive else 1)
-        if len(text) < needed:
-            raise ValueError(
-                f"text has {len(text)} {self.unit}, expected at least {needed} "
-                f"for num_steps={settings['num_steps']} and batch_size={settings['batch_size']}"
-            )
-        if validation is not None:  # what will not do raises now, not at the first report
-            validation = lm.encode(validation)
-            if not len(validation):
-                raise ValueError("validation is empty, expected at least one token, or None")
-        self.offsets = min(settings["num_steps"], len(text) - needed + 1)
-        self.lm, self.text, self.validation, self.settings = lm, text, validation, settings
-        self.optimizer = OPTIMIZERS[settings["optimizer"]](
-            lm.parameters(), lr=settings["lr"], weight_decay=settings["weight_decay"]
-        )
-        self.seed = int(lm._rng.integers(2**63))
-        self.step = self.epoch = self.window = 0
-        self.length = 1  # windows in this epoch
-        self.seconds = 0.0
-        self.state = None
-        self.best, self.best_perplexity = copy.deepcopy(lm), math.inf
-        lm.history = []
-
-    def run(self, checkpoint, verbose):
-        """Train until the budget is spent."""
-        from tqdm import tqdm
-
-        if checkpoint is not None:
-            check_writable(checkpoint)
-        reports, lr = self.settings["reports"], self.settings["lr"]
-        progress = self._progress()
-        if progress >= 1:
-            raise ValueError(
-                f"the training has lasted {self.seconds:.0f} seconds and {self.epoch} epochs, which is all of its "
-                f"budget: expected more seconds or epochs"
-            )
-        if verbose:
-            tqdm.write(HEADING.format(f"{self.unit}/s"))
-        columns, lines = shutil.get_terminal_size()  # not left to tqdm, which hides itself if a terminal has no size
-        bar = tqdm(
-            total=1,
-            initial=progress,
-            leave=False,
-            disable=None if verbose else True,  # None: shown on a terminal only
-            ncols=columns - 1,
-            nrows=lines,
-            bar_format="{percentage:3.0f}% |{bar}| {elapsed}, {remaining} to go",
-        )
-        with bar:
-            began = time.perf_counter() - self.seconds
-            nats, tokens, since = 0.0, 0, time.perf_counter()
-            for x, y in self._windows():
-                nats += x.size * self._learn(x, y, lr * (1 + math.cos(math.pi * progress)) / 2)
-                tokens += x.size
-                now = time.perf_counter()
-                self.seconds = now - began
-                before, progress = progress, min(self._progress(), 1.0)
-                bar.update(progress - before)
-                if int(progress * reports) > int(before * reports):
-                    self._report(nats / tokens, tokens / (now - since))
-                    if verbose:
-                        tqdm.write(_line(self.lm.history[-1]))
-                    if checkpoint is not None:
-                        self.save(checkpoint)
-                    nats, tokens, since = 0.0, 0, time.perf_counter()
-                if progress == 1:
-                    break
-        self.lm.load_state_dict(self.best.state_dict())
-
-    def _progress(self):
-        """Return how much of the budget is spent, 1 being all of it."""
-        seconds, epochs = self.settings["seconds"], self.settings["epochs"]
-        return max(
-            self.seconds / seconds if seconds else 0.0,
-            (self.epoch + self.window / self.length) / epochs if epochs else 0.0,
-        )
-
-    def _windows(self):
-        """Yield the windows of epoch after epoch, from where the training stands."""
-        while True:
-            # The seed and the number of an epoch decide its windows, so that a checkpoint need not keep their order.
-            rng = np.random.default_rng([self.seed, self.epoch])
-            size = {name: self.settings[name] for name in ("num_steps", "batch_size")}
-            offset = int(rng.integers(self.offsets))
-            if self.consecutive:
-                windows = consecutive_windows(self.text, **size, offset=offset)
-            else:
-                windows = random_windows(self.text, **size, offset=offset, rng=rng)
-            self.length = len(windows)
-            for x, y in itertools.islice(windows, self.window, None):
-                self.window += 1
-                yield x, y
-            self.epoch, self.window, self.state = self.epoch + 1, 0, None
-
-    def _learn(self, x, y, lr):
-        """Make one step, and return its loss in nats a token."""
-        (logits, state), back = self.lm.vjp(x, self.state)
-        loss, dlogits = F.softmax_cross_entropy(logits, y, grad_out=logits)
-        if not math.isfinite(loss):
-            raise ValueError(f"lr is {self.settings['lr']}, with which the loss became {loss} in step {self.step + 1}")
-        self.optimizer.zero_grad()
-        back(dlogits)
-        if self.settings["clip"] is not None:
-            optim.clip_grad_norm(self.lm.parameters(), self.settings["clip"])
-        self.optimizer.param_groups[0]["lr"] = lr
-        self.optimizer.step()
-        self.state = state if self.consecutive else None
-        self.step += 1
-        return loss
-
-    def _report(self, nats, speed):
-        """Add to the history, and keep the weights if they are the best so far."""
-        lm, scored = self.lm, None
-        if self.validation is not None:
-            scored = lm.perplexity(self.validation, prefix=self.text[-CONTEXT:])
-        if scored is None or scored < self.best_perplexity:
-            self.best.load_state_dict(lm.state_dict())
-            self.best_perplexity = math.inf if scored is None else scored
-        lm.history.append(
-            {
-                "step": self.step,
-                "epoch": self.epoch,
-                "seconds": self.seconds,
-                "train": perplexity(nats),
-                "validation": scored,
-                "speed": speed,
-            }
-        )
-
-    # ---- checkpoints ----------------------------------------------------------------------------------------
-
-    def save(self, path):
-        """Write the best model for `fastnn.load`, and beside it what `restore` needs."""
-        arrays = {f"last/{name}": value for name, value in self.lm.state_dict().items()}
-        for i, slots in self.optimizer.state_dict()["state"].items():
-            arrays |= {f"optimizer/{i}/{slot}": value for slot, value in slots.items() if slot != "step"}
-        if self.state is not None:
-            state = self.state if isinstance(self.state, tuple) else (self.state,)
-            arrays |= {f"state/{i}": value for i, value in enumerate(state)}
-        training = {
-            "settings": self.settings,
-            "texts": self._texts(),
-            "position": {name: getattr(self, name) for name in POSITION},
-            "random": self.lm._rng.bit_generator.state,
-            "history": self.lm.history,
-        }
-        save(self.best, path, {"training": training}, arrays)
-
-    def restore(self, path, arrays, training):
-        """Take the place of the training that wrote this checkpoint."""
-        try:
-            if training["texts"] != self._texts():
-                raise ValueError("its training was on another text, or with another validation text")
-            for name in POSITION:
-                setattr(self, name, training["position"][name])
-            self.lm.load_state_dict({name: arrays[f"last/{name}"] for name in self.lm.state_dict()})
-            state = [arrays[name] for name in sorted(arrays) if name.startswith("state/")]
-            self.state = None if not state else state[0] if len(state) == 1 else tuple(state)
-            optimizer = self.optimizer.state_dict()
-            for i, _ in enumerate(self.lm.parameters()):
-                slots = {
-                    slot: arrays[name] for slot in self.optimizer.slots if (name := f"optimizer/{i}/{slot}") in arrays
-                }
-                optimizer["state"][i] = {"step": self.step, **slots}
-            self.optimizer.load_state_dict(optimizer)
-            self.lm._rng.bit_generator.state = training["random"]
-            self.lm.history = training["history"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{os.fspath(path)} cannot be gone on with: {error}") from error
-
-    def _texts(self):
-        """Return what tells one pair of texts from another."""
-        texts = hashlib.sha256(self.text.tobytes())
-        if self.validation is not None:
-            texts.update(b"validation" + self.validation.tobytes())
-        return texts.hexdigest()
-
-
 def _line(report):
     """Return a report as a row under `HEADING`."""
-    scored = "-" if report["validation"] is None else f"{report['validation']:.3f}"
+    scored = f"{perplexity(report['validation_loss']):.3f}" if "validation_loss" in report else "-"
     return (
-        f"{report['step']:7,}  {report['epoch']:5}  {report['seconds']:7.1f}  {report['train']:16.3f}"
-        f"  {scored:>21}  {report['speed']:12,.0f}"
+        f"{report['step']:7,}  {report['epoch']:5}  {report['seconds']:7.1f}  {perplexity(report['loss']):16.3f}"
+        f"  {scored:>21}  {report['speed']:12,}"
     )
 
 
@@ -669,14 +537,3 @@ def draw(logits, temperature, top_k, top_p, rng):
         kept = order[: np.searchsorted(np.cumsum(p[order]), top_p) + 1]
         likeliest, p = likeliest[kept], p[kept] / p[kept].sum()
     return int(rng.choice(likeliest, p=p))
-
-
-def check_writable(path):
-    """Raise OSError, naming the path, unless a file can be put there; what is there stays."""
-    if os.path.isdir(os.path.realpath(path)):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
-    try:
-        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
-            pass
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, os.fspath(path)) from None
