@@ -332,5 +332,5 @@ def test_ctrl_c_keeps_the_last_checkpoint_whole(capsys, directory):
         r"fastnn: interrupted after step \d+, which fastnn-lm.safetensors holds, and --resume goes on from it\n", err
     )
     assert set(files(directory)) == {"text.txt", "fastnn-lm.safetensors"}
-    assert fastnn.load("fastnn-lm.safetensors").perplexity(TEXT[:100]) < 15
+    assert fastnn.load("fastnn-lm.safetensors").perplexity(TEXT[:100]) < 16
     assert main(["lm", "train", "text.txt", "--resume", "--seconds", "2", "--twin-seconds", "0"]) == 0

@@ -215,7 +215,7 @@ class Trainer:
         self._ignored = getattr(self.loss, "keywords", {}).get("ignore_index")
 
     def stop(self):
-        """Let the training end with the next report, the one that callbacks are called after; for these."""
+        """Let the training end here, with a report on what came after the last one; for callbacks."""
         self._stopping = True
 
     def fit(
