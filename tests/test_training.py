@@ -675,6 +675,17 @@ def test_trainer_rejects(options, words):
         Trainer(net, **{"loss": "mse_loss", "optimizer": optim.SGD(net.parameters()), **options})
 
 
+def test_a_validation_that_holds_nan_is_named():
+    bad = X.copy()
+    bad[7, 2] = np.nan
+    run = trainer(network())
+    message = r"loss without training is nan: input 0 of the batch holds nan at \(7, 2"
+    with pytest.raises(FloatingPointError, match=message):
+        run.fit((X, LABEL), epochs=1, validation=(bad, LABEL))
+    with pytest.raises(FloatingPointError, match=message):
+        run.evaluate((bad, LABEL))
+
+
 def test_a_loss_that_is_not_finite_is_traced_to_the_data():
     bad = X.copy()
     bad[7, 2] = np.nan

@@ -305,7 +305,7 @@ class Trainer:
             `fit` goes on.
         FloatingPointError
             If the loss or the gradient is not finite: it names the step, and the first layer or array that is not. That
-            step is not made.
+            step is not made. Or if NaN in the data of a validation made its loss NaN.
         """
         if epochs is None and seconds is None:
             raise ValueError("seconds and epochs are both None, expected at least one of them")
@@ -555,6 +555,8 @@ class Trainer:
             output = self.model(*inputs, **self._carried(state))
             output, state = parted(output)
             loss, _ = self.loss(output, target, **self._without_gradient)
+            if math.isnan(loss) and (found := bad_data(inputs, target)):
+                raise FloatingPointError(f"the loss without training is nan: {found}")
             sums.add(loss, output, target, self.metrics, self._ignored)
         if not sums.totals:
             raise ValueError("data yielded no batch, expected at least one")
@@ -665,10 +667,9 @@ class Trainer:
 
     def _culprit(self, inputs, target):
         """Say what was not finite first: the data, a parameter, the output of a layer, a gradient, or the loss."""
-        for name, array in [*((f"input {i}", x) for i, x in enumerate(inputs)), ("the target", target)]:
-            at = first_bad(array)
-            if at is not None:
-                return f"{name} of the batch holds {np.asarray(array)[at]} at {at}"
+        found = bad_data(inputs, target)
+        if found:
+            return found
         for name, parameter in self.model.named_parameters():
             at = first_bad(parameter.value)
             if at is not None:
@@ -806,6 +807,15 @@ def restored(value):
     if value.keys() == {"array", "dtype"}:
         return np.array(value["array"], value["dtype"])
     return {name: restored(item) for name, item in value.items()}
+
+
+def bad_data(inputs, target):
+    """Say which array of a batch holds a number that is not finite, and where; None if none does."""
+    for name, array in [*((f"input {i}", x) for i, x in enumerate(inputs)), ("the target", target)]:
+        at = first_bad(array)
+        if at is not None:
+            return f"{name} of the batch holds {np.asarray(array)[at]} at {at}"
+    return None
 
 
 def first_bad(array):
