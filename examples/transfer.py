@@ -71,8 +71,7 @@ for seed in range(size.seeds):
         own = convolutions(rng)
         if way != "scratch":
             own.load_state_dict(features.state_dict())
-        rate = 2e-3 if way != "fine-tuned" else 5e-4
-        groups = [] if way == "frozen" else [{"params": own.parameters(), "lr": rate}]
+        groups = [] if way == "frozen" else [{"params": own.parameters()}]
         network = learn(Frozen(own) if way == "frozen" else own, few, groups, 2e-3, epochs, 25, rng)
         scores[way].append(accuracy(network, target))
     print(f"seed {seed}: " + ", ".join(f"{way} {found[-1]:.4f}" for way, found in scores.items()), flush=True)
