@@ -36,7 +36,8 @@ on a machine that others use they still move by some per cent. Columns:
   at the speed of a large square product), as a share of fastnn's time. On small arrays it is a call of NumPy's, and
   may exceed 100 %.
 
-How time grows with size, and what memory a step of training takes, stands in [growth.md](growth.md).
+What a second thread brings stands in [threads.md](threads.md); how time grows with size, and what memory a step of
+training takes, in [growth.md](growth.md).
 """
 
 ROOT = Path(__file__).parents[1]

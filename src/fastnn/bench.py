@@ -111,7 +111,7 @@ def limit(row):
 
 def rows(family):
     """List the rows of a family."""
-    return list(_ROWS[family]())
+    return list(ROWS[family]())
 
 
 def _activations():
@@ -554,7 +554,7 @@ def _trained_windows(name, dim, windows=500, negative=5):
     return Row("word2vec", name, "float32", size, statement, "loss, vectors, output", draw, products=products)
 
 
-_ROWS = {
+ROWS = {  # by family
     "activations": _activations,
     "losses": _losses,
     "updates": _updates,
@@ -575,7 +575,7 @@ def table():
     print("fastnn.reference; times: tuned over fastnn; limit: the share of it that moving the memory, or the")
     print("multiply-adds, would take alone.")
     print(f"{'':56}{'fastnn':>10}{'tuned':>10}{'readable':>10}{'times':>8}{'limit':>8}")
-    chosen = {str(row): row for family in _ROWS for row in rows(family) if str(row) in SHORT}
+    chosen = {str(row): row for family in ROWS for row in rows(family) if str(row) in SHORT}
     for name in SHORT:
         row = chosen[name]
         limiting, factor = limit(row)
