@@ -30,10 +30,10 @@ BLAS = ThreadpoolController()
 
 INTRODUCTION = """# Two threads
 
-Rows that take at least 0.2 milliseconds, on one thread and on two, {isa}, {cores} cores; the least of {rounds} turns, made
-by `python benchmarks/threads.py docs/benchmarks`. PyTorch and NumPy's BLAS have as many threads as fastnn. What only moves
-memory can gain no more than copying does: two threads that copied 64 MB each did it {copying:.2f} times as fast as one that
-copied both.
+Rows that take at least 0.2 milliseconds, on one thread and on two, {isa}, {cores} cores; the least of {rounds} turns,
+made by `python benchmarks/threads.py docs/benchmarks`. PyTorch and NumPy's BLAS have as many threads as fastnn. What
+only moves memory can gain no more than copying does: two threads that copied 64 MB each did it {copying:.2f} times as
+fast as one that copied both.
 
 """
 
