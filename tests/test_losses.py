@@ -881,3 +881,22 @@ def test_memoryview_entry_checks_shapes():
     ):
         with pytest.raises(ValueError, match="is not a loss that takes these arguments"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("softmax", [1.0]),
+        ("log_softmax", [1.0]),
+        ("logsumexp", [1.0]),
+        ("masked_softmax", [1.0, True]),
+        ("ragged_softmax", [1.0, 1]),
+        ("softmax_backward", [1.0, 1.0]),
+        ("log_softmax_backward", [1.0, 1.0]),
+        ("masked_softmax_backward", [1.0, 1.0, True]),
+        ("ragged_softmax_backward", [1.0, 1.0, 1]),
+    ],
+)
+def test_a_number_has_no_axis(name, arguments):
+    with pytest.raises(ValueError, match="axis -1 is out of bounds"):
+        getattr(fastnn, name)(*map(np.array, arguments))

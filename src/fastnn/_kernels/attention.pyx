@@ -19,7 +19,7 @@ from fastnn._kernels.fastnn cimport FNN_softmax, FNN_softmax_backward, fnn_real,
 
 cdef enum:
     FEW = 4
-    TOGETHER = 8  # sequences that stay in the cache until all steps are done, so that the softmax takes several
+    TOGETHER = 8  # small sequences that go through all steps before the next, so that the softmax takes several
     PARALLEL = 1 << 23  # multiply-adds from which on waking a thread pays
     TANH = 16           # of them for a term of an additive score
     SOFTMAX = 64        # and for one of a softmax
@@ -30,7 +30,7 @@ cdef struct rows:  # at [t, b] n numbers in a row
 
 cdef struct job:
     const fnn_real *table
-    Py_ssize_t unit, targets, sources, batch
+    Py_ssize_t unit, targets, sources, batch, together
     const int64_t *lengths
     double scale
     const char *v
@@ -167,7 +167,7 @@ cdef void summarize(void *context, Py_ssize_t b) noexcept nogil:
 
 cdef void attend(void *context, Py_ssize_t part) noexcept nogil:
     cdef const job *j = <const job *>context
-    cdef Py_ssize_t first = part * TOGETHER, end = min(first + TOGETHER, j.batch), b, t
+    cdef Py_ssize_t first = part * j.together, end = min(first + j.together, j.batch), b, t
     for b in range(first, end):
         score(context, b)
     for t in range(j.targets):
@@ -215,7 +215,7 @@ cdef void scores_backward(void *context, Py_ssize_t b) noexcept nogil:
 
 cdef void attend_backward(void *context, Py_ssize_t part) noexcept nogil:
     cdef const job *j = <const job *>context
-    cdef Py_ssize_t first = part * TOGETHER, end = min(first + TOGETHER, j.batch), b, t
+    cdef Py_ssize_t first = part * j.together, end = min(first + j.together, j.batch), b, t
     for b in range(first, end):
         weights_backward(context, b)
     for t in range(j.targets):
@@ -224,14 +224,24 @@ cdef void attend_backward(void *context, Py_ssize_t part) noexcept nogil:
         scores_backward(context, b)
 
 
+cdef inline bint large(const job *j, Py_ssize_t work) noexcept nogil:
+    return j.targets * j.sources * j.batch * work >= PARALLEL
+
+
 cdef void run(fnn_task *task, job *j, Py_ssize_t items, Py_ssize_t work) noexcept nogil:
     """Run the items, which take `work` multiply-adds a pair of target and source."""
     cdef Py_ssize_t item
-    if j.targets * j.sources * j.batch * work >= PARALLEL:
+    if large(j, work):
         parallel(task, j, items)
     else:
         for item in range(items):
             task(j, item)
+
+
+cdef void run_together(fnn_task *task, job *j, Py_ssize_t work) noexcept nogil:
+    """Run tasks of several sequences, or of one where threads share them."""
+    j.together = 1 if large(j, work) else TOGETHER
+    run(task, j, (j.batch + j.together - 1) // j.together, work)
 
 
 cdef job plan(const floating[:, :, :] query, const floating[:, :, :] keys, const floating[:, :, :] values,
@@ -271,7 +281,7 @@ def attention_forward(
         raise MemoryError
     with nogil:
         if j.targets < FEW:
-            run(attend, &j, (j.batch + TOGETHER - 1) // TOGETHER, of_scores + SOFTMAX + j.values.n)
+            run_together(attend, &j, of_scores + SOFTMAX + j.values.n)
         else:
             run(score, &j, j.batch, of_scores)
             run(softmax, &j, j.targets, SOFTMAX)
@@ -306,7 +316,7 @@ def attention_backward(
     j.turned = j.zeros + widest * j.unit
     with nogil:
         if j.targets < FEW:
-            run(attend_backward, &j, (j.batch + TOGETHER - 1) // TOGETHER, of_scores + SOFTMAX + 2 * j.values.n)
+            run_together(attend_backward, &j, of_scores + SOFTMAX + 2 * j.values.n)
         else:
             run(weights_backward, &j, j.batch, 2 * j.values.n)
             run(softmax_backward, &j, j.targets, SOFTMAX)

@@ -63,7 +63,7 @@ def _stacked(x, shape):
     if x.shape == shape:
         if len(shape) == 1:
             return x[None]
-        if x.flags.c_contiguous:
+        if shape and x.flags.c_contiguous:
             return x.reshape(-1, shape[-1])
     raise ValueError
 
