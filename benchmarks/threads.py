@@ -1,14 +1,13 @@
-"""Measure what a second thread brings: python benchmarks/threads.py FOLDER [PATTERN].
+"""Measure what a second thread brings: python benchmarks/threads.py FOLDER.
 
-Writes FOLDER/threads.md: the rows of the benchmarks, those whose names match if a pattern is given, that take at least
-0.2 milliseconds on one thread; on one and on two, beside PyTorch. All take turns.
+Writes FOLDER/threads.md: the rows of the benchmarks that take at least 0.2 milliseconds on one thread; on one and on
+two, beside PyTorch. All take turns.
 """
 
 import os
 
 os.environ |= {"FASTNN_NUM_THREADS": "2", "OPENBLAS_NUM_THREADS": "2"}  # before NumPy loads
 
-import re
 import sys
 import timeit
 from concurrent.futures import ThreadPoolExecutor
@@ -66,9 +65,9 @@ def copying():
     return times[one, 1] / times[two, 1]
 
 
-def main(folder, pattern="."):
+def main(folder):
     lines = []
-    for row in (row for family in bench.ROWS for row in bench.rows(family) if re.search(pattern, str(row))):
+    for row in (row for family in bench.ROWS for row in bench.rows(family)):
         forms = {"fastnn": row.form(fastnn)}
         if least(forms, [1])["fastnn", 1] < LEAST:
             continue
@@ -86,6 +85,6 @@ def main(folder, pattern="."):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) != 2:
         sys.exit(__doc__)
-    main(*sys.argv[1:])
+    main(sys.argv[1])

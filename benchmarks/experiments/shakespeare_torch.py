@@ -62,7 +62,7 @@ class Peer(torch.nn.Module):
         self.output = torch.nn.Linear(hidden, vocabulary)
         self.load_state_dict({name: torch.tensor(value) for name, value in lm.state_dict().items()})
         self.clip, self.dropout, self.state = options.clip, options.dropout, None
-        self.optimizer = torch.optim.Adam(self.parameters(), lr=options.lr, foreach=True)
+        self.optimizer = torch.optim.Adam(self.parameters(), lr=options.lr, fused=True)
 
     def step(self, x, y):
         x, y = torch.from_numpy(x), torch.from_numpy(y)
