@@ -1,8 +1,10 @@
-"""The rows of the report as other libraries compute them: SciPy, PyTorch, ONNX Runtime, gensim.
+"""The rows of the report as other libraries compute them: SciPy, PyTorch, ONNX Runtime.
 
 `pytest benchmarks --peers` times them in turn with fastnn, each on as many threads as fastnn has. Every form is the
 quickest that the library's own interface offers for the row: with `out` where there is one, without autograd where a
 backward function can be called. Arrays are shared, so that the results are compared as those of every other form.
+gensim has no form of a row of word2vec, since it draws windows and negatives in the same call:
+see `experiments/word2vec_gensim.py`.
 """
 
 import os
@@ -243,22 +245,6 @@ def convolution(row, v):
     return both
 
 
-def word2vec(row, v):
-    """gensim trains sentences: it draws windows and negatives itself, of the same kind but not the same ones."""
-    if not row.name.endswith("_step"):
-        return {}
-    from gensim.models import Word2Vec
-    from gensim.models.word2vec_inner import train_batch_cbow, train_batch_sg
-
-    words, dim = v["vectors"].shape
-    model = Word2Vec(vector_size=dim, window=5, negative=v["targets"].shape[1] - 1, min_count=1, sample=0)
-    model.build_vocab_from_freq({str(i): words // (i + 1) + 1 for i in range(words)})
-    text, scratch = [[str(i) for i in v["targets"][:, 0]]], np.zeros((2, dim), np.float32)
-    if row.name == "skipgram_step":
-        return {"gensim": lambda: train_batch_sg(model, text, 0.01, scratch[0], True)}
-    return {"gensim": lambda: train_batch_cbow(model, text, 0.01, *scratch, True)}
-
-
 FAMILIES = {
     "activations": activation,
     "losses": loss,
@@ -267,7 +253,6 @@ FAMILIES = {
     "embedding": embedding,
     "normalization": normalization,
     "convolution": convolution,
-    "word2vec": word2vec,
 }
 
 
@@ -277,8 +262,6 @@ def forms(row):
     if row.family in FAMILIES:
         calls = FAMILIES[row.family](row, v)
         calls = calls if isinstance(calls, dict) else {"torch": calls}
-    if row.family == "word2vec":
-        return {label: ("call()", {"call": call}) for label, call in calls.items()}
     if row.name in SCIPY:
         options = {"out": v["y"]} if row.family == "activations" else {"axis": -1}
         calls["scipy"] = partial(SCIPY[row.name], v["x"], **options)

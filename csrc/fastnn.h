@@ -200,13 +200,14 @@ typedef struct {
     void (*window_scores)(void *scores, const void *x, const void *y, const int32_t *inputs, const int32_t *targets,
                           ptrdiff_t c, ptrdiff_t m, ptrdiff_t n, ptrdiff_t x_step, ptrdiff_t y_step);
     double (*window_gains)(void *scores, const int32_t *targets, double lr, int need_loss, ptrdiff_t c, ptrdiff_t m);
-    void (*window_update)(void *to, void *y, const void *x, const void *gains, const int32_t *inputs,
-                          const int32_t *targets, void *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first, ptrdiff_t n,
-                          ptrdiff_t x_step, ptrdiff_t y_step);
+    void (*window_update)(void *x, void *y, const void *gains, const int32_t *inputs, const int32_t *targets,
+                          void *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first, ptrdiff_t n, ptrdiff_t x_step,
+                          ptrdiff_t y_step);
     void (*window_sum)(void *out, const void *x, const int32_t *inputs, double factor, ptrdiff_t c, ptrdiff_t first,
                        ptrdiff_t n, ptrdiff_t x_step);
-    void (*window_add)(void *x, const void *row, const int32_t *inputs, double factor, ptrdiff_t c, ptrdiff_t first,
-                       ptrdiff_t n, ptrdiff_t x_step);
+    void (*window_spread)(void *x, void *y, const void *row, const void *gains, const int32_t *inputs,
+                          const int32_t *targets, double factor, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first, ptrdiff_t n,
+                          ptrdiff_t x_step, ptrdiff_t y_step);
 } fnn_real;
 
 typedef struct {

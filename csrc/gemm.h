@@ -310,9 +310,9 @@ static void F(any_dots)(int rows, int columns, REAL *out, const REAL *init, cons
 #define DOTS(columns)                                                                           \
     case columns:                                                                               \
         if (rows == 1)                                                                          \
-            F(dots)(1, columns, out, init, w, a, depth, out_row, w_row, a_row);                       \
+            F(dots)(1, columns, out, init, w, a, depth, out_row, w_row, a_row);                 \
         else                                                                                    \
-            F(dots)(FNN_TILE_ROWS / 3, columns, out, init, w, a, depth, out_row, w_row, a_row);       \
+            F(dots)(FNN_TILE_ROWS / 3, columns, out, init, w, a, depth, out_row, w_row, a_row); \
         break;
         DOTS(1) DOTS(2) DOTS(3) DOTS(4) DOTS(5) DOTS(6) DOTS(7)
 #undef DOTS

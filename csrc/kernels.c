@@ -151,7 +151,7 @@ static void to_half_n(uint16_t *out, const float *in, ptrdiff_t n) { SIMD for (p
         .window_gains = window_gains_##sfx,                     \
         .window_update = window_update_##sfx,                   \
         .window_sum = window_sum_##sfx,                         \
-        .window_add = window_add_##sfx,                         \
+        .window_spread = window_spread_##sfx,                   \
     }
 
 const fnn_kernels CAT(fnn_kernels, FNN_ISA) = {

@@ -111,9 +111,9 @@ static double F(window_gains)(void *scores_, const int32_t *targets, double lr, 
 }
 
 /* Both products for `columns` targets and all inputs of a window, none of which is there twice, in whole vectors: row i of
-   x is added to target j times gains[i, j], and target j, as it was, to row i of `to`. */
-FNN_INLINE void F(update_rows)(const int columns, REAL *const *to, REAL *const *y, const REAL *const *x,
-                               const REAL *gains, ptrdiff_t c, ptrdiff_t n)
+   x is added to target j times gains[i, j], and target j, as it was, to row i of x. */
+FNN_INLINE void F(update_rows)(const int columns, REAL *const *x, REAL *const *y, const REAL *gains, ptrdiff_t c,
+                               ptrdiff_t n)
 {
     for (ptrdiff_t k = 0; k + F(lanes) <= n; k += F(lanes)) {
         F(vector) sum[UPDATE_COLUMNS], b[UPDATE_COLUMNS];
@@ -121,12 +121,12 @@ FNN_INLINE void F(update_rows)(const int columns, REAL *const *to, REAL *const *
         const REAL *g = gains;
         for (ptrdiff_t i = 0; i < c; i++, g += columns) {
             const F(vector) a = *(const F(vector) *)(x[i] + k);
-            F(vector) d = *(const F(vector) *)(to[i] + k);
+            F(vector) d = a;
             UNROLL for (int j = 0; j < columns; j++) {
                 sum[j] += g[j] * a;
                 d += g[j] * b[j];
             }
-            *(F(vector) *)(to[i] + k) = d;
+            *(F(vector) *)(x[i] + k) = d;
         }
         UNROLL for (int j = 0; j < columns; j++) *(F(vector) *)(y[j] + k) = sum[j];
     }
@@ -134,8 +134,8 @@ FNN_INLINE void F(update_rows)(const int columns, REAL *const *to, REAL *const *
 
 /* The same for any number of targets, and for words that are there twice, which gain twice: for the vector of each row
    at k, of which `left` numbers are used. Scratch has room for 2 (c + m) vectors. */
-static void F(update_vectors)(REAL *const *to, REAL *const *y, const REAL *const *x, const REAL *gains,
-                              F(vector) *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t k, ptrdiff_t left)
+static void F(update_vectors)(REAL *const *x, REAL *const *y, const REAL *gains, F(vector) *scratch, ptrdiff_t c,
+                              ptrdiff_t m, ptrdiff_t k, ptrdiff_t left)
 {
     F(vector) *const a = scratch, *const b = a + c, *const gain = b + m, *const target_gain = gain + c;
     for (ptrdiff_t i = 0; i < c; i++) a[i] = F(take)(x[i] + k, left, C(0));
@@ -149,25 +149,23 @@ static void F(update_vectors)(REAL *const *to, REAL *const *y, const REAL *const
         }
         target_gain[j] = sum;
     }
-    for (ptrdiff_t i = 0; i < c; i++) F(give)(to[i] + k, F(take)(to[i] + k, left, C(0)) + gain[i], left);
+    for (ptrdiff_t i = 0; i < c; i++) F(give)(x[i] + k, F(take)(x[i] + k, left, C(0)) + gain[i], left);
     for (ptrdiff_t j = 0; j < m; j++) F(give)(y[j] + k, F(take)(y[j] + k, left, C(0)) + target_gain[j], left);
 }
 
 /* With gains (c, m), row i of x gains the rows of y times gains[i], and row j of y those of x times gains[:, j], both as
-   they were before. What x gains goes into `to`: x itself, or another table of its step. Numbers first to first + n of
-   the rows. Scratch is aligned and has room for c + m vectors of 2 x 64 bytes, and for 3 (c + m) pointers. */
-static void F(window_update)(void *to_, void *y_, const void *x_, const void *gains_, const int32_t *inputs,
-                             const int32_t *targets, void *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first,
-                             ptrdiff_t n, ptrdiff_t x_step, ptrdiff_t y_step)
+   they were before. Numbers first to first + n of the rows. Scratch is aligned and has room for c + m vectors of 2 x 64
+   bytes, and for 2 (c + m) pointers. */
+static void F(window_update)(void *x_, void *y_, const void *gains_, const int32_t *inputs, const int32_t *targets,
+                             void *scratch, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first, ptrdiff_t n, ptrdiff_t x_step,
+                             ptrdiff_t y_step)
 {
     const REAL *const gains = gains_;
     F(vector) *const vectors = scratch;
-    REAL **const to = (REAL **)((char *)scratch + 128 * (c + m)), **const y = to + c;
-    const REAL **const x = (const REAL **)(y + m);
+    REAL **const x = (REAL **)((char *)scratch + 128 * (c + m)), **const y = x + c;
     int twice = 0;
     for (ptrdiff_t i = 0; i < c; i++) {
-        to[i] = (REAL *)to_ + first + inputs[i] * x_step;
-        x[i] = (const REAL *)x_ + first + inputs[i] * x_step;
+        x[i] = (REAL *)x_ + first + inputs[i] * x_step;
         for (ptrdiff_t l = 0; l < i; l++) twice |= inputs[l] == inputs[i];
     }
     for (ptrdiff_t j = 0; j < m; j++) {
@@ -177,13 +175,44 @@ static void F(window_update)(void *to_, void *y_, const void *x_, const void *ga
     ptrdiff_t k = 0;
     if (!twice && m <= UPDATE_COLUMNS) {
         switch (m) {
-#define CASE(count) case count: F(update_rows)(count, to, y, x, gains, c, n); break;
+#define CASE(count) case count: F(update_rows)(count, x, y, gains, c, n); break;
             CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #undef CASE
         }
         k = n / F(lanes) * F(lanes);
     }
-    for (; k < n; k += F(lanes)) F(update_vectors)(to, y, x, gains, vectors, c, m, k, n - k);
+    for (; k < n; k += F(lanes)) F(update_vectors)(x, y, gains, vectors, c, m, k, n - k);
+}
+
+/* part(vectors, left) for all numbers k of n: so many vectors, whole ones unless `left` is below `lanes` */
+#define IN_PARTS(part)                                                      \
+    for (ptrdiff_t k = 0, vectors; k < n; k += vectors * F(lanes)) {        \
+        vectors = (n - k) / F(lanes);                                       \
+        switch (vectors) {                                                  \
+            case 0: part(1, n - k) vectors = 1; break;                      \
+            case 1: part(1, F(lanes)) break;                                \
+            case 2: part(2, F(lanes)) break;                                \
+            case 3: part(3, F(lanes)) break;                                \
+            case 4: part(4, F(lanes)) break;                                \
+            case 5: part(5, F(lanes)) break;                                \
+            case 6: part(6, F(lanes)) break;                                \
+            case 7: part(7, F(lanes)) break;                                \
+            default: part(8, F(lanes)) vectors = 8;                         \
+        }                                                                   \
+    }
+#define EACH_VECTOR UNROLL for (int v = 0; v < vectors; v++)
+#define OF(p) F(take)(p + v * F(lanes), left, C(0))
+
+FNN_INLINE void F(sum_rows)(const int vectors, const ptrdiff_t left, REAL *out, const REAL *x, const int32_t *inputs,
+                            REAL factor, ptrdiff_t c, ptrdiff_t x_step)
+{
+    F(vector) sum[8];
+    EACH_VECTOR sum[v] = (F(vector)){0};
+    for (ptrdiff_t i = 0; i < c; i++) {
+        const REAL *const row = x + inputs[i] * x_step;
+        EACH_VECTOR sum[v] += OF(row);
+    }
+    EACH_VECTOR F(give)(out + v * F(lanes), sum[v] * factor, left);
 }
 
 /* out = the sum of the rows of x that the indices name, times `factor`; numbers first to first + n of them */
@@ -191,46 +220,49 @@ static void F(window_sum)(void *out_, const void *x_, const int32_t *inputs, dou
                           ptrdiff_t n, ptrdiff_t x_step)
 {
     const REAL *const x = (const REAL *)x_ + first;
-    ptrdiff_t k = 0;
-    for (; k + 4 * F(lanes) <= n; k += 4 * F(lanes)) {
-        F(vector) sum[4] = {0};
-        for (ptrdiff_t i = 0; i < c; i++) {
-            const REAL *const row = x + inputs[i] * x_step + k;
-            UNROLL for (int v = 0; v < 4; v++) sum[v] += *(const F(vector) *)(row + v * F(lanes));
-        }
-        UNROLL for (int v = 0; v < 4; v++)
-            *(F(vector) *)((REAL *)out_ + first + k + v * F(lanes)) = sum[v] * C(factor);
+    REAL *const out = (REAL *)out_ + first;
+#define PART(vectors, left) F(sum_rows)(vectors, left, out + k, x + k, inputs, C(factor), c, x_step);
+    IN_PARTS(PART)
+#undef PART
+}
+
+FNN_INLINE void F(spread_rows)(const int vectors, const ptrdiff_t left, REAL *x, REAL *y, const REAL *row,
+                               const REAL *gains, const int32_t *inputs, const int32_t *targets, REAL factor,
+                               ptrdiff_t c, ptrdiff_t m, ptrdiff_t x_step, ptrdiff_t y_step)
+{
+    F(vector) gain[8], a[8];
+    EACH_VECTOR gain[v] = (F(vector)){0}, a[v] = OF(row);
+    for (ptrdiff_t j = 0; j < m; j++) {
+        const REAL *const from = y + targets[j] * y_step;
+        EACH_VECTOR gain[v] += gains[j] * OF(from);
     }
-    for (; k < n; k += F(lanes)) {
-        F(vector) sum = {0};
-        for (ptrdiff_t i = 0; i < c; i++) sum += F(take)(x + inputs[i] * x_step + k, n - k, C(0));
-        F(give)((REAL *)out_ + first + k, sum * C(factor), n - k);
+    for (ptrdiff_t j = 0; j < m; j++) { /* not before, for one that is there twice */
+        REAL *const to = y + targets[j] * y_step;
+        EACH_VECTOR F(give)(to + v * F(lanes), OF(to) + gains[j] * a[v], left);
+    }
+    EACH_VECTOR gain[v] *= factor;
+    for (ptrdiff_t i = 0; i < c; i++) {
+        REAL *const to = x + inputs[i] * x_step;
+        EACH_VECTOR F(give)(to + v * F(lanes), OF(to) + gain[v], left);
     }
 }
 
-/* Each of the rows of x that the indices name gains `row` times `factor`; numbers first to first + n of them. */
-static void F(window_add)(void *x_, const void *row_, const int32_t *inputs, double factor, ptrdiff_t c, ptrdiff_t first,
-                          ptrdiff_t n, ptrdiff_t x_step)
+/* The m targets, rows of y, each gain `row` times its gain; each of the c inputs, rows of x, gains the targets as they
+   were, times their gains, times `factor`. Numbers first to first + n of the rows. */
+static void F(window_spread)(void *x_, void *y_, const void *row_, const void *gains, const int32_t *inputs,
+                             const int32_t *targets, double factor, ptrdiff_t c, ptrdiff_t m, ptrdiff_t first,
+                             ptrdiff_t n, ptrdiff_t x_step, ptrdiff_t y_step)
 {
-    REAL *const x = (REAL *)x_ + first;
-    ptrdiff_t k = 0;
-    for (; k + 4 * F(lanes) <= n; k += 4 * F(lanes)) {
-        F(vector) gain[4];
-        UNROLL for (int v = 0; v < 4; v++)
-            gain[v] = *(const F(vector) *)((const REAL *)row_ + first + k + v * F(lanes)) * C(factor);
-        for (ptrdiff_t i = 0; i < c; i++) {
-            REAL *const to = x + inputs[i] * x_step + k;
-            UNROLL for (int v = 0; v < 4; v++) *(F(vector) *)(to + v * F(lanes)) += gain[v];
-        }
-    }
-    for (; k < n; k += F(lanes)) {
-        const F(vector) gain = F(take)((const REAL *)row_ + first + k, n - k, C(0)) * C(factor);
-        for (ptrdiff_t i = 0; i < c; i++) {
-            REAL *const to = x + inputs[i] * x_step + k;
-            F(give)(to, F(take)(to, n - k, C(0)) + gain, n - k);
-        }
-    }
+    REAL *const x = (REAL *)x_ + first, *const y = (REAL *)y_ + first;
+    const REAL *const row = (const REAL *)row_ + first;
+#define PART(vectors, left)                                                                                          \
+    F(spread_rows)(vectors, left, x + k, y + k, row + k, gains, inputs, targets, C(factor), c, m, x_step, y_step);
+    IN_PARTS(PART)
+#undef PART
 }
+#undef OF
+#undef EACH_VECTOR
+#undef IN_PARTS
 
 #if !FNN_IS_DOUBLE /* asks for rows that are wanted soon */
 static void fetch_rows(const void *table, const int32_t *index, ptrdiff_t n, ptrdiff_t size, ptrdiff_t row)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from fastnn import data, optim, schedules
+from fastnn import data, nn, optim, schedules
 from fastnn.training import Trainer
 
 FOLDER = Path("/usr/share/datasets/fashion-mnist")
@@ -33,6 +33,16 @@ def load(*, quick=False):
         labels = data.read_idx(FOLDER / f"{part}-labels-idx1-ubyte.gz")
         parts.append(((images[:, None].astype(np.float32) - 72.94) / 90.02, labels.astype(np.int64)))
     return parts
+
+
+def convolutions(rng):
+    """Return three times convolution, batch normalization, ReLU and pooling, which make 576 features of an image."""
+    layers, channels = [], 1
+    for filters in 16, 32, 64:
+        convolution = nn.Conv2d(channels, filters, 3, padding=1, bias=False, rng=rng)
+        layers += [convolution, nn.BatchNorm2d(filters), nn.Activation("relu"), nn.MaxPool2d(2)]
+        channels = filters
+    return nn.Sequential(*layers, nn.Flatten())
 
 
 class Varied:

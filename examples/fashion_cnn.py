@@ -6,7 +6,7 @@ at random. Epochs are chosen on 5,000 held-out training images, and each seed sc
 
 # %%
 from experiment import settings
-from fashion import CLASSES, experiment
+from fashion import CLASSES, convolutions, experiment
 from matplotlib import pyplot as plt
 
 from fastnn import nn, plot
@@ -15,17 +15,13 @@ size = settings(__doc__, epochs=(40, 1), seeds=(3, 1), batch=(128, 50))
 
 
 def build(rng):
-    layers, channels = [], 1
-    for filters in 16, 32, 64:
-        layers += [
-            nn.Conv2d(channels, filters, 3, padding=1, bias=False, rng=rng),
-            nn.BatchNorm2d(filters),
-            nn.Activation("relu"),
-            nn.MaxPool2d(2),
-        ]
-        channels = filters
-    layers += [nn.Flatten(), nn.Dropout(0.2, rng=rng), nn.Linear(64 * 3 * 3, 100, rng=rng), nn.Activation("relu")]
-    return nn.Sequential(*layers, nn.Linear(100, 10, rng=rng))
+    return nn.Sequential(
+        convolutions(rng),
+        nn.Dropout(0.2, rng=rng),
+        nn.Linear(576, 100, rng=rng),
+        nn.Activation("relu"),
+        nn.Linear(100, 10, rng=rng),
+    )
 
 
 # %%

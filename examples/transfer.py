@@ -8,7 +8,7 @@ fine-tuned, and beside that a network that starts from scratch.
 # %%
 import numpy as np
 from experiment import settings
-from fashion import Varied, load
+from fashion import Varied, convolutions, load
 from matplotlib import pyplot as plt
 
 from fastnn import nn, optim, schedules
@@ -27,18 +27,9 @@ class Frozen(nn.Module):
         return self.layer(x), lambda dy: None
 
 
-def convolutions(rng):
-    layers, channels = [], 1
-    for filters in 16, 32, 64:
-        convolution = nn.Conv2d(channels, filters, 3, padding=1, bias=False, rng=rng)
-        layers += [convolution, nn.BatchNorm2d(filters), nn.Activation("relu"), nn.MaxPool2d(2)]
-        channels = filters
-    return nn.Sequential(*layers, nn.Flatten())
-
-
 def learn(features, examples, groups, rate, epochs, batch, rng):
     """Train a new last layer on these features, and what else `groups` holds; return the network."""
-    head = nn.Linear(64 * 3 * 3, 5, rng=rng)
+    head = nn.Linear(576, 5, rng=rng)
     network = nn.Sequential(features, nn.Dropout(0.3, rng=rng), head)
     batches = Varied(*examples, size=batch, shift=1, rng=rng)
     optimizer = optim.AdamW([{"params": head.parameters()}, *groups], lr=rate)

@@ -758,6 +758,7 @@ ERRORS = [
     (lambda: fastnn.masked_softmax_backward(Z, Z, [0, 1, 1]), TypeError, "mask has dtype int64, expected bool"),
     (lambda: fastnn.ragged_softmax(Z, [2.0, 1.0]), TypeError, "lengths have dtype float64, expected integers"),
     (lambda: fastnn.ragged_softmax(Z, [2, 2]), ValueError, "lengths add up to 4, expected 3"),
+    (lambda: fastnn.ragged_softmax(Z, np.uint64([2**63, 2**63, 3])), ValueError, "lengths hold 9223372036854775808"),
     (lambda: fastnn.ragged_softmax(Z, [4, -1]), ValueError, "lengths hold -1, expected numbers of at least 0"),
     (lambda: fastnn.ragged_softmax(Z, [[2], [1]]), ValueError, r"lengths has shape \(2, 1\), expected \(2,\)"),
     (lambda: fastnn.ragged_softmax(Z, [2, 1], -3), ValueError, "x: axis -3"),

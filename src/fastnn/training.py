@@ -674,7 +674,7 @@ class Trainer:
             at = first_bad(parameter.value)
             if at is not None:
                 return f"{name} holds {parameter.value[at]} at {at}, so an earlier step was too large"
-        layer = first_bad_layer(copy.deepcopy(self.model), inputs)
+        layer = first_bad_layer(copy.deepcopy(self.model), inputs, self._carried(self._state))
         if layer:
             return f"the output of {layer} is the first that is not finite"
         for name, parameter in self.model.named_parameters():
@@ -827,7 +827,14 @@ def first_bad(array):
     return tuple(int(i) for i in np.unravel_index(bad.argmax(), bad.shape)) if bad.any() else None
 
 
-def first_bad_layer(model, inputs):
+def leaves(value):
+    """Return the arrays in tuples of tuples, one after the other."""
+    if isinstance(value, tuple):
+        return [array for item in value for array in leaves(item)]
+    return [value] if isinstance(value, np.ndarray) else []
+
+
+def first_bad_layer(model, inputs, keywords):
     """Return the path and class of the first layer whose output is not finite, None if there is none."""
     found = []
 
@@ -836,8 +843,7 @@ def first_bad_layer(model, inputs):
 
         def run(*inputs, **keywords):
             output, back = vjp(*inputs, **keywords)
-            arrays = output if isinstance(output, tuple) else (output,)
-            if any(first_bad(array) is not None for array in arrays if isinstance(array, np.ndarray)):
+            if any(first_bad(array) is not None for array in leaves(output)):
                 found.append(f"{path} ({type(module).__name__})" if path else f"the model ({type(module).__name__})")
             return output, back
 
@@ -845,5 +851,5 @@ def first_bad_layer(model, inputs):
 
     for path, module in model.named_modules():
         vars(module)["vjp"] = watched(path, module)
-    model.vjp(*inputs)
+    model.vjp(*inputs, **keywords)
     return found[0] if found else None

@@ -169,14 +169,14 @@ cdef extern from "fastnn.h" nogil:
             Py_ssize_t, Py_ssize_t) noexcept nogil
         double (*window_gains)(void *, const int32_t *, double, int, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*window_update)(
-            void *, void *, const void *, const void *, const int32_t *, const int32_t *, void *, Py_ssize_t,
-            Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+            void *, void *, const void *, const int32_t *, const int32_t *, void *, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+            Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
         void (*window_sum)(
             void *, const void *, const int32_t *, double, Py_ssize_t, Py_ssize_t, Py_ssize_t,
             Py_ssize_t) noexcept nogil
-        void (*window_add)(
-            void *, const void *, const int32_t *, double, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-            Py_ssize_t) noexcept nogil
+        void (*window_spread)(
+            void *, void *, const void *, const void *, const int32_t *, const int32_t *, double, Py_ssize_t,
+            Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
     ctypedef struct fnn_kernels:
         const char *isa
         fnn_real f32

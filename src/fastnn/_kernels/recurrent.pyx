@@ -757,6 +757,7 @@ def gru_step(floating[:, ::1] y, floating[:, ::1] gates, floating[:, ::1] of_h, 
     shape("gates", gates.shape[0], gates.shape[1], batch, G)
     shape("of_h", of_h.shape[0], of_h.shape[1], batch, H)
     if step_shapes(3, y, x, h, w_ih, w_hh):
+        check_aligned(sizeof(floating), &gates[0, 0], &of_h[0, 0])
         with nogil:
             r, m, before = &gates[0, 0], &of_h[0, 0], <char *>&h[0, 0]
             set_rows(r, batch, G, G, first, False)

@@ -171,7 +171,7 @@ ctypedef struct walk:
     double lr
     Py_ssize_t begin, end  # the windows of the block
     Py_ssize_t parts  # in which it is cut
-    Py_ssize_t gains_room, row_room, scratch_room  # numbers for one window; bytes for a row, and for one part
+    Py_ssize_t gains_room, scratch_room  # numbers for one window; bytes for one part
     char *gains
     double *losses  # one a window of the block
     char *scratch
@@ -222,17 +222,14 @@ cdef void update(const walk *w, Py_ssize_t i, Py_ssize_t first, Py_ssize_t n, ch
     cdef const int32_t *inputs = w.inputs + w.bounds[i]
     cdef const int32_t *targets = w.targets + i * w.m
     cdef Py_ssize_t c = inputs_of(w, i)
-    cdef char *row = scratch + w.row_room
     if c and w.cbow:
         if w.end - w.begin > 1:  # else it is there already
             hidden(w, scratch, i, first, n)
-        memset(row + first * w.unit, 0, n * w.unit)
-        w.table.window_update(row, w.output, scratch, gains_of(w, i), &FIRST, targets, row + w.row_room, 1, w.m,
-                              first, n, 0, w.output_step)
-        w.table.window_add(w.vectors, row, inputs, 1 if w.mean else 1. / c, c, first, n, w.vectors_step)
+        w.table.window_spread(w.vectors, w.output, scratch, gains_of(w, i), inputs, targets,
+                              1 if w.mean else 1. / c, c, w.m, first, n, w.vectors_step, w.output_step)
     elif c:
-        w.table.window_update(w.vectors, w.output, w.vectors, gains_of(w, i), inputs, targets, scratch, c, w.m, first,
-                              n, w.vectors_step, w.output_step)
+        w.table.window_update(w.vectors, w.output, gains_of(w, i), inputs, targets, scratch, c, w.m, first, n,
+                              w.vectors_step, w.output_step)
 
 
 cdef void gains_task(void *context, Py_ssize_t part) noexcept nogil:
@@ -312,8 +309,10 @@ cdef double step(
     threads = num_threads() if size >= PARALLEL else 1
     w.parts = max(1, min(threads, (w.columns + GRAIN - 1) // GRAIN, block // GRAIN))
     w.gains_room = ((1 if cbow else w.widest) * w.m + 63) // 64 * 64
-    w.row_room = (w.columns * w.unit + 63) // 64 * 64
-    w.scratch_room = 2 * w.row_room + (w.widest + w.m) * (128 + 3 * <Py_ssize_t>sizeof(void *) + 63) // 64 * 64
+    if cbow:  # room for the sum of the inputs, or for what window_update asks for
+        w.scratch_room = (w.columns * w.unit + 63) // 64 * 64
+    else:
+        w.scratch_room = ((w.widest + w.m) * (128 + 2 * <Py_ssize_t>sizeof(void *)) + 63) // 64 * 64
     size = block * (w.gains_room * w.unit + <Py_ssize_t>sizeof(double)) + w.parts * w.scratch_room + 128
     space = <char *>malloc(size)
     if space == NULL:
@@ -349,48 +348,52 @@ cdef inline bint is_space(uint8_t c) noexcept nogil:
     return c == 32 or 9 <= c <= 13
 
 
+cdef struct entry:
+    uint32_t tag  # the upper half of the hash
+    int32_t id  # -1 where there is none
+    int64_t start, length
+
+
 @cython.auto_pickle(False)
 cdef class WordIndex:
     """The numbers of words: a hash table of their bytes."""
     cdef bytes text  # all words, one after the other
     cdef const uint8_t[::1] letters
-    cdef int64_t[::1] starts
-    cdef uint64_t[::1] hashes
-    cdef int32_t[::1] table  # numbers by the hash of their word, -1 where there is none; at most half full
+    cdef object room
+    cdef entry *table  # at most half full
+    cdef uint64_t mask
 
     def __init__(self, words):
-        cdef Py_ssize_t n = len(words), size = 2, i, k
-        cdef uint64_t slot
+        cdef Py_ssize_t n = len(words), size = 2, at = 0, i, k
+        cdef uint64_t h, slot
+        cdef const uint8_t[::1] room
         self.text = b"".join(words) + b" "
         self.letters = self.text
-        self.starts = np.cumsum([0, *map(len, words)], dtype=np.int64)
-        self.hashes = np.empty(n, np.uint64)
         while size < 2 * n + 1:
             size *= 2
-        self.table = np.full(size, -1, np.int32)
+        self.mask = size - 1
+        self.room = np.full(size * sizeof(entry), 255, np.uint8)
+        room = self.room
+        self.table = <entry *>&room[0]
         for i in range(n):
-            self.hashes[i] = 0
-            for k in range(self.starts[i], self.starts[i + 1]):
-                self.hashes[i] = add_byte(self.hashes[i], self.letters[k])
-            slot = self.slot(self.hashes[i])
-            while self.table[slot] >= 0:
-                slot = (slot + 1) & (size - 1)
-            self.table[slot] = <int32_t>i
+            h = 0
+            for k in range(at, at + len(words[i])):
+                h = add_byte(h, self.letters[k])
+            slot = (h ^ h >> 32) & self.mask
+            while self.table[slot].id >= 0:
+                slot = (slot + 1) & self.mask
+            self.table[slot] = entry(<uint32_t>(h >> 32), <int32_t>i, at, len(words[i]))
+            at += len(words[i])
 
-    cdef inline uint64_t slot(self, uint64_t h) noexcept nogil:
-        return (h ^ h >> 32) & (self.table.shape[0] - 1)
-
-    cdef int32_t find(self, const uint8_t *word, Py_ssize_t n, uint64_t h) noexcept nogil:
+    cdef inline int32_t find(self, const uint8_t *word, Py_ssize_t n, uint64_t h) noexcept nogil:
         """Return the number of a word, or -1."""
-        cdef uint64_t slot = self.slot(h)
-        cdef int32_t i = self.table[slot]
-        while i >= 0:
-            if self.hashes[i] == h and self.starts[i + 1] - self.starts[i] == n and (
-                memcmp(&self.letters[self.starts[i]], word, n) == 0
-            ):
-                return i
-            slot = (slot + 1) & (self.table.shape[0] - 1)
-            i = self.table[slot]
+        cdef uint64_t slot = (h ^ h >> 32) & self.mask
+        cdef const entry *e = &self.table[slot]
+        while e.id >= 0:
+            if e.tag == h >> 32 and e.length == n and memcmp(&self.letters[e.start], word, n) == 0:
+                return e.id
+            slot = (slot + 1) & self.mask
+            e = &self.table[slot]
         return -1
 
     def encode(self, const uint8_t[::1] data):

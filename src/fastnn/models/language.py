@@ -162,8 +162,8 @@ class LanguageModel(nn.Module):
         between = dropout if num_layers > 1 else 0.0
         self.embedding = nn.Embedding(len(self.vocabulary), embedding_size, rng=rng, dtype=dtype)
         self.recurrent = CELLS[cell](embedding_size, hidden_size, num_layers, dropout=between, rng=rng, dtype=dtype)
-        self.drop = nn.Dropout(dropout, rng=rng)
-        self.input_drop = nn.Dropout(input_dropout, rng=rng)
+        self.drop = nn.Dropout(dropout, shared_axes=0, rng=rng)
+        self.input_drop = nn.Dropout(input_dropout, shared_axes=0, rng=rng)
         self.output = nn.Linear(hidden_size, len(self.vocabulary), rng=rng, dtype=dtype)
         if tied:
             self.embedding.weight = self.output.weight
@@ -178,22 +178,14 @@ class LanguageModel(nn.Module):
 
     def vjp(self, x, state=None, *, training=True):
         x, back_embedding = self.embedding.vjp(x)
-        dropping = training and self.input_dropout > 0
-        if dropping:
-            input_mask = self.input_drop.vjp(np.ones((1, *x.shape[1:]), x.dtype))[0]
-            x = x * input_mask
+        x, back_input_drop = self.input_drop.vjp(x, training=training)
         (y, state), back_recurrent = self.recurrent.vjp(x, state, training=training)
-        if training:
-            mask = self.drop.vjp(np.ones((1, *y.shape[1:]), y.dtype))[0]
-            y = y * mask
+        y, back_drop = self.drop.vjp(y, training=training)
         logits, back_output = self.output.vjp(y)
 
         def back(dlogits, dstate=None):
-            dy = back_output(dlogits)
-            if training:
-                dy *= mask
-            dx, dstate = back_recurrent(dy, dstate)
-            back_embedding(dx * input_mask if dropping else dx)
+            dx, dstate = back_recurrent(back_drop(back_output(dlogits)), dstate)
+            back_embedding(back_input_drop(dx))
             return None, dstate
 
         return (logits, state), back
@@ -462,6 +454,9 @@ class LanguageModel(nn.Module):
                 return consecutive_windows(text, num_steps, batch_size, offset=offset)
             return random_windows(text, num_steps, batch_size, offset=offset, rng=rng)
 
+        def keep_history(trainer):
+            self.history = trainer.history
+
         trainer = Trainer(
             self,
             lambda logits, target: F.softmax_cross_entropy(logits, target, grad_out=logits),
@@ -470,9 +465,6 @@ class LanguageModel(nn.Module):
             clip_norm=clip,
             carry_state=consecutive,
         )
-        self.history = trainer.history
-        if verbose:
-            print(HEADING.format(f"{unit}/s"))
         trainer.fit(
             windows,
             epochs=settings["epochs"],
@@ -484,7 +476,8 @@ class LanguageModel(nn.Module):
             checkpoint=checkpoint,
             notes={"settings": settings, "seed": seed, "texts": digest.hexdigest()},
             resume=texts is not None,
-            verbose=verbose and _line,
+            verbose=verbose and _table(unit),
+            callbacks=[keep_history],
         )
         return trainer
 
@@ -505,13 +498,21 @@ class CharLM(LanguageModel):
     """
 
 
-def _line(report):
-    """Return a report as a row under `HEADING`."""
-    scored = f"{perplexity(report['validation_loss']):.3f}" if "validation_loss" in report else "-"
-    return (
-        f"{report['step']:7,}  {report['epoch']:5}  {report['seconds']:7.1f}  {perplexity(report['loss']):16.3f}"
-        f"  {scored:>21}  {report['speed']:12,}"
-    )
+def _table(unit):
+    """Return what makes a row of a report, the first one under a heading."""
+    heading = [HEADING.format(f"{unit}/s")]
+
+    def row(report):
+        scored = f"{perplexity(report['validation_loss']):.3f}" if "validation_loss" in report else "-"
+        rows = [
+            *heading,
+            f"{report['step']:7,}  {report['epoch']:5}  {report['seconds']:7.1f}  {perplexity(report['loss']):16.3f}"
+            f"  {scored:>21}  {report['speed']:12,}",
+        ]
+        heading.clear()
+        return "\n".join(rows)
+
+    return row
 
 
 def _own_generator(rng):
