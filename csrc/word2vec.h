@@ -231,7 +231,8 @@ FNN_INLINE void F(spread_rows)(const int vectors, const ptrdiff_t left, REAL *x,
                                ptrdiff_t c, ptrdiff_t m, ptrdiff_t x_step, ptrdiff_t y_step)
 {
     F(vector) gain[8], a[8];
-    EACH_VECTOR gain[v] = (F(vector)){0}, a[v] = OF(row);
+    EACH_VECTOR gain[v] = (F(vector)){0};
+    EACH_VECTOR a[v] = OF(row);
     for (ptrdiff_t j = 0; j < m; j++) {
         const REAL *const from = y + targets[j] * y_step;
         EACH_VECTOR gain[v] += gains[j] * OF(from);

@@ -363,7 +363,7 @@ cdef class WordIndex:
     cdef entry *table  # at most half full
     cdef uint64_t mask
 
-    def __init__(self, words):
+    def __cinit__(self, words):
         cdef Py_ssize_t n = len(words), size = 2, at = 0, i, k
         cdef uint64_t h, slot
         cdef const uint8_t[::1] room

@@ -68,6 +68,11 @@ def _stacked(x, shape):
     raise ValueError
 
 
+def _stacked_parts(part, shape):
+    """Return masks as `_stacked` does, lengths as they are."""
+    return [_stacked(each, shape) if each.ndim > 1 else each for each in part]
+
+
 def _transform(kernel, x, axis, out, *part, part_of=None):
     """Return what the kernel makes of x; `part` tells what of it counts, part_of(part, x, axis) in any layout."""
     if axis == -1:
@@ -77,7 +82,7 @@ def _transform(kernel, x, axis, out, *part, part_of=None):
                 kernel[x.dtype](y, x, *part)
             else:
                 shape = x.shape
-                kernel[x.dtype](_stacked(y, shape), _stacked(x, shape), *part)
+                kernel[x.dtype](_stacked(y, shape), _stacked(x, shape), *_stacked_parts(part, shape))
             return y
         except _UNUSUAL:
             pass
@@ -100,7 +105,8 @@ def _backward(kernel, dy, y, axis, *part, part_of=None):
                 kernel[y.dtype](dx, dy, y, *part)
             else:
                 shape = y.shape
-                kernel[y.dtype](_stacked(dx, shape), _stacked(dy, shape), _stacked(y, shape), *part)
+                matrices = [_stacked(each, shape) for each in (dx, dy, y)]
+                kernel[y.dtype](*matrices, *_stacked_parts(part, shape))
             return dx
         except _UNUSUAL:
             pass
