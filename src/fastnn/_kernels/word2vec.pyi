@@ -1,4 +1,4 @@
-from typing import TypeVar
+from typing import Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +46,7 @@ def cbow_step(
 
 @disjoint_base
 class WordIndex:
-    def __init__(self, words: list[bytes]) -> None: ...
+    def __new__(cls, words: list[bytes]) -> Self: ...
     def encode(self, data: bytes) -> tuple[NDArray[np.int32], NDArray[np.int64], int]: ...
 
 def read_binary(
