@@ -337,9 +337,9 @@ PASS void F(pass_log_softmax_backward)(const F(blocks) *dx, const F(blocks) *dy,
     for (ptrdiff_t i = 0; i < y->count; i++) {
         const REAL *const at = F(block)(y, i), *const slope = F(block)(dy, i);
         REAL *const to = F(block)(dx, i);
-        EACH(l) { /* a row of -inf has no gradient */
+        EACH(l) { /* a row of -inf has no gradient; one of NaN, which m is blind to, has NaN */
             const REAL full = slope[l] - F(exp_flush)(at[l]) * s[l];
-            to[l] = m[l] == -LARGEST ? C(0) : full;
+            to[l] = m[l] == -LARGEST && at[l] == at[l] ? C(0) : full;
         }
     }
 }
@@ -433,7 +433,7 @@ PASS void F(pass_loss)(REAL *loss, const F(totals) *of, const REAL *hard, const 
 {
     EACH(l) {
         const REAL log_s = F(log)(of->s[l]), dot = of->dot[l] + F(term)(hard[l], at[l] - of->m[l]);
-        loss[l] = (of->b[l] + hard[l]) * (of->s[l] == C(0) ? C(0) : log_s) - dot; /* a row of -inf: +inf */
+        loss[l] = F(term)(of->b[l] + hard[l], of->s[l] == C(0) ? C(0) : log_s) - dot; /* a row of -inf: +inf */
     }
 }
 
@@ -581,7 +581,7 @@ FNN_INLINE F(loss) F(kl_div_of_logs)(REAL x, REAL log_t, REAL unused)
     static double F(name##_n)(void *losses, void *gradient, const void *const *from, double parameter,        \
                               double scale, ptrdiff_t n)                                                      \
     {                                                                                                         \
-        const REAL option = C(parameter), factor = C(scale);                                                  \
+        const REAL option = F(as_real)(parameter), factor = C(scale);                                                  \
         double sum[PARTS] = {0};                                                                              \
         for (ptrdiff_t start = 0; start < n; start += BLOCK) {                                                \
             const ptrdiff_t m = n - start < BLOCK ? n - start : BLOCK;                                        \

@@ -1,13 +1,13 @@
 /* Dropout. Included once per REAL by kernels.c. */
 
-/* out = scale * in where the mask is 1, and `rest` elsewhere, whatever is there */
+/* out = scale * in where the mask is set, and `rest` elsewhere, whatever is there */
 static void F(mask_scale)(void *out_, const void *in_, const uint8_t *mask, double scale, double rest, ptrdiff_t n)
 {
     REAL *const out = out_;
     const REAL *const in = in_, factor = C(scale), other = C(rest);
     SIMD for (ptrdiff_t i = 0; i < n; i++) {
         const REAL scaled = factor * in[i];
-        out[i] = mask[i] == 1 ? scaled : other;
+        out[i] = mask[i] ? scaled : other;
     }
 }
 

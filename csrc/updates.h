@@ -89,7 +89,7 @@ FNN_INLINE REAL F(amsgrad_update)(REAL p, REAL g, REAL *m, REAL *v, REAL *v_max,
 {
     *m = h->beta1 * *m + h->gain1 * g;
     *v = h->beta2 * *v + h->gain2 * g * g;
-    *v_max = *v < *v_max ? *v_max : *v; /* a NaN in v goes on */
+    *v_max = *v > *v_max || *v != *v ? *v : *v_max; /* a NaN in either goes on */
     return p * h->shrink - h->lr * F(over_root)(*m, *v_max, h);
 }
 
@@ -119,7 +119,7 @@ FNN_INLINE REAL F(amsgrad_update)(REAL p, REAL g, REAL *m, REAL *v, REAL *v_max,
                     if (k != 1) memcpy(from[k] + start, at[k], left);                                     \
         }                                                                                                 \
     }
-#define AS_REAL(name) .name = C(hyper->name),
+#define AS_REAL(name) .name = F(as_real)(hyper->name),
 FNN_UPDATES(UPDATE)
 #undef AS_REAL
 #undef UPDATE

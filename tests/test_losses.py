@@ -546,6 +546,48 @@ def test_smoothing_over_an_impossible_class_costs_infinitely(isa):
     assert fastnn.softmax_cross_entropy([[0, -INF]], [0], weight=[1, 0], label_smoothing=0.1)[0] == 0
 
 
+def test_what_a_nan_reaches(isa):
+    for n in (3, 40):
+        z = np.zeros((2, n))
+        z[0, 1] = NAN
+        y = fastnn.log_softmax(z)
+        dx = fastnn.log_softmax_backward(np.ones_like(y), y)
+        assert np.isnan(dx[0]).all()
+        assert np.isfinite(dx[1]).all()
+        weight = np.ones(n)
+        weight[2] = 0
+        assert fastnn.softmax_cross_entropy(z, [2, 2], weight=weight, reduction="sum")[0] == 0
+
+
+def test_any_byte_of_a_mask_but_0_counts(isa):
+    mask = np.array([[0, 1, 2, 255]], np.uint8).view(bool)
+    np.testing.assert_allclose(fastnn.masked_softmax(np.zeros((1, 4)), mask), [[0, 1 / 3, 1 / 3, 1 / 3]])
+    np.testing.assert_array_equal(fastnn.dropout_backward(np.ones((1, 4)), mask, 0.5), [[0, 2, 2, 2]])
+
+
+def test_a_beta_too_small_for_the_dtype(isa):
+    loss, gradient = fastnn.smooth_l1_loss(np.float32([0, 1]), np.zeros(2, "f"), beta=1e-50, reduction="none")
+    np.testing.assert_array_equal(loss, [0, 1])
+    np.testing.assert_array_equal(gradient, [0, 1])
+
+
+CASTS = {
+    "loss": lambda: fastnn.mse_loss(np.float16([300]), np.zeros(1, "e"), reduction="none"),
+    "target": lambda: fastnn.mse_loss(np.zeros(2, "f"), np.array([1e-300, 1e300])),
+    "weight": lambda: fastnn.softmax_cross_entropy(np.zeros((1, 2), "f"), [0], weight=np.array([1e300, 1e-300])),
+    "out": lambda: fastnn.softmax(np.float16([0, -1, -12]), out=np.empty(3, "e")),
+    "axis": lambda: fastnn.softmax(np.float16([[0, -1, -12]]), axis=0),
+    "convolution": lambda: fastnn.conv1d(np.full((1, 1, 5), 6e4, "e"), np.full((1, 1, 3), 6e4, "e")),
+    "dropout": lambda: fastnn.dropout(np.full(50, 6e4, "e"), 0.5, np.random.default_rng(0)),
+}
+
+
+@pytest.mark.parametrize("name", CASTS)
+def test_casts_do_not_warn(name):
+    with np.errstate(all="raise"):
+        CASTS[name]()
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_nan_targets_and_weights_give_nan(isa, dtype):
     for n in (3, 40):

@@ -425,3 +425,37 @@ def test_memoryview_entry_checks_arrays():
         updates.adam_update(p, g, m, m, 1, 0.5, 0.9, 0.999, 1e-8, 0, False, False)
     with pytest.raises(ValueError, match="read-only"):
         updates.sgd_update(g, p, 0.5, 0, False)
+
+
+def test_parameters_of_a_list_that_share_memory_are_updated_one_after_the_other():
+    n, before, found = 1 << 19, fastnn.get_num_threads(), []
+    try:
+        for threads in (1, 4):
+            fastnn.set_num_threads(threads)
+            param, velocity = np.zeros(n + 1, "f"), np.zeros((2, n), "f")
+            for _ in range(5):
+                params = [param[:-1], param[1:]]
+                fastnn.momentum_update(params, [np.full(n, 1, "f"), param[:-1].copy()], list(velocity), lr=0.1)
+            found.append(param)
+    finally:
+        fastnn.set_num_threads(before)
+    np.testing.assert_array_equal(*found)
+
+
+def test_an_eps_too_small_for_the_dtype(isa):
+    param, *arrays = np.zeros((4, 3), "f")
+    fastnn.adam_update(param, *arrays, 1, eps=1e-44)
+    np.testing.assert_array_equal(param, 0)
+
+
+def test_amsgrad_keeps_a_nan(isa):
+    param, grad, m, v, v_max = np.ones((5, 2))
+    v_max[0] = np.nan
+    fastnn.adam_update(param, grad, m, v, 1, amsgrad=True, v_max=v_max)
+    assert np.isnan([param[0], v_max[0]]).all()
+
+
+def test_a_generator_of_gradients_is_clipped():
+    grads = [np.full(3, 10.0)]
+    assert fastnn.clip_by_global_norm((grad for grad in grads), 1.0) == pytest.approx(300**0.5)
+    np.testing.assert_allclose(grads[0], 3**-0.5)

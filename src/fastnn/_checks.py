@@ -43,7 +43,7 @@ def as_floats(**arrays):
     given = {name: as_float(x, name) for name, x in arrays.items() if x is not None}
     dtype = np.result_type(*given.values())
     kind = working(dtype)
-    return [given[name].astype(kind, copy=False) if name in given else None for name in arrays], dtype
+    return [narrowed(given[name], kind) if name in given else None for name in arrays], dtype
 
 
 def class_axis(axis, x, name):
@@ -82,6 +82,8 @@ def as_count(value, name, least=1):
         raise TypeError(f"{name} is {value!r}, expected a whole number") from None
     if count < least:
         raise ValueError(f"{name} is {count}, expected at least {least}")
+    if count >= 2**63:
+        raise ValueError(f"{name} is {count}, expected less than 2**63")
     return count
 
 
@@ -148,7 +150,7 @@ def loss_arguments(prediction, target, names, *reduction):
 
 def as_factor(x, shape, dtype, name):
     """Return a factor of a loss, 1 for None, as an array of this shape and dtype."""
-    x = as_float(1.0 if x is None else x, name).astype(dtype, copy=False)
+    x = narrowed(as_float(1.0 if x is None else x, name), dtype)
     try:
         return np.broadcast_to(x, shape)
     except ValueError:
@@ -398,7 +400,7 @@ def recurrent_operands(gates, **arrays):
         return arrays, x.dtype
     dtype = np.result_type(*(value for value in arrays.values() if value is not None))
     kind = working(dtype)
-    return {name: value if value is None else value.astype(kind, copy=False) for name, value in arrays.items()}, dtype
+    return {name: value if value is None else narrowed(value, kind) for name, value in arrays.items()}, dtype
 
 
 def check_lengths(lengths, steps, batch, of="x"):
@@ -590,6 +592,9 @@ def weights_argument(weights):
         total = weights.sum()
         if not (weights.min() >= 0 and 0 < total < np.inf):
             raise ValueError("weights are not all finite and at least 0 with a sum above 0")
+        if len(weights) / total == np.inf:
+            weights /= weights.max()
+            total = weights.sum()
         return weights * (len(weights) / total)
 
 
@@ -620,7 +625,8 @@ def table_arguments(threshold, alias, size):
         raise ValueError(f"threshold has shape {threshold.shape}, expected (n,) with n above 0")
     check_shape(alias, threshold.shape, "alias")
     if alias.max() >= len(alias) or alias.min() < 0:
-        raise IndexError(f"alias holds {alias.max()}, which is not among the {len(alias)} places")
+        wrong = alias.min() if alias.min() < 0 else alias.max()
+        raise IndexError(f"alias holds {wrong}, which is not among the {len(alias)} places")
     sizes = size if isinstance(size, tuple) else (size,)
     return threshold, alias, tuple(as_count(n, "size", least=0) for n in sizes)
 

@@ -9,7 +9,7 @@ c) Sparse gradients are (rows, values): duplicate rows are summed first, in thei
 from cython cimport floating
 from libc.math cimport INFINITY, pow, sqrt
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport free, malloc, qsort
 cimport numpy as cnp
 
 from fastnn._kernels.cpu cimport active, num_threads, parallel
@@ -157,11 +157,49 @@ cdef int run_pieces(tensor *tensors, Py_ssize_t count, const fnn_hyper *hyper, P
     return 0
 
 
+cdef struct span:
+    char *begin
+    char *end
+    bint written
+
+
+cdef int earlier(const void *a, const void *b) noexcept nogil:
+    cdef char *x = (<span *>a).begin
+    cdef char *y = (<span *>b).begin
+    return (x > y) - (x < y)
+
+
+cdef bint apart(const tensor *tensors, Py_ssize_t count) noexcept nogil:
+    """Say whether nothing that one of the updates writes is among what another reads or writes."""
+    cdef span *spans = <span *>malloc(count * (2 + FNN_MAX_STATE) * sizeof(span))
+    cdef Py_ssize_t i, k, n = 0
+    cdef char *read = NULL
+    cdef char *written = NULL
+    cdef bint found = spans != NULL
+    if not found:
+        return False
+    for i in range(count):
+        for k in range(2 + FNN_MAX_STATE):
+            if tensors[i].at[k] != NULL and tensors[i].n:
+                spans[n] = span(tensors[i].at[k], tensors[i].at[k] + tensors[i].n * tensors[i].unit, k != 1)
+                n += 1
+    qsort(spans, n, sizeof(span), earlier)
+    for i in range(n):
+        found &= spans[i].begin >= written and (spans[i].begin >= read or not spans[i].written)
+        if spans[i].written:
+            written = max(written, spans[i].end)
+        else:
+            read = max(read, spans[i].end)
+    free(spans)
+    return found
+
+
 cdef void run_all(tensor *tensors, Py_ssize_t count, const fnn_hyper *hyper, Py_ssize_t total) noexcept nogil:
     cdef work w
     cdef Py_ssize_t i
-    if total >= PARALLEL and num_threads() > 1 and run_pieces(tensors, count, hyper, total) == 0:
-        return
+    if total >= PARALLEL and num_threads() > 1 and apart(tensors, count):
+        if run_pieces(tensors, count, hyper, total) == 0:
+            return
     w.tensors, w.hyper = tensors, hyper
     for i in range(count):
         run_tensor(&w, i)

@@ -223,7 +223,7 @@ cdef void update(const walk *w, Py_ssize_t i, Py_ssize_t first, Py_ssize_t n, ch
     cdef const int32_t *targets = w.targets + i * w.m
     cdef Py_ssize_t c = inputs_of(w, i)
     if c and w.cbow:
-        if w.end - w.begin > 1:  # else it is there already
+        if w.parts > 1 or w.end - w.begin > 1:  # else it is there already
             hidden(w, scratch, i, first, n)
         w.table.window_spread(w.vectors, w.output, scratch, gains_of(w, i), inputs, targets,
                               1 if w.mean else 1. / c, c, w.m, first, n, w.vectors_step, w.output_step)

@@ -4,6 +4,8 @@ import math
 
 import numpy as np
 
+from fastnn._checks import narrowed
+
 
 def by_dtype(kernel):
     """Return the two specialisations of a kernel, keyed by dtype: picking one here saves the call's own search."""
@@ -46,9 +48,15 @@ def finish(y, out, shape, axis, dtype):
     else:
         y = np.moveaxis(y.reshape(*shape[:axis], *shape[axis + 1 :], shape[axis]), -1, axis)
     if out is not None:
-        out[...] = y
+        assign(out, y)
         return out
-    return y.astype(dtype, order="C", copy=False)
+    return np.asarray(narrowed(y, dtype), order="C")
+
+
+@np.errstate(all="ignore")
+def assign(out, y):
+    """Write y into an array whose dtype it may not fit, without a warning."""
+    out[...] = y
 
 
 def _address(x):

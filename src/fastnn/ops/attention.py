@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn._checks import as_gradient, attention_operands, check_cache
+from fastnn._checks import as_gradient, attention_operands, check_cache, narrowed
 from fastnn._kernels import attention as kernels
 from fastnn._kernels import gemm
 from fastnn.ops._arrays import by_dtype, dense
@@ -156,7 +156,7 @@ def attention_forward(
     cache = _Cache("attention_forward", a, query, keys, values, weights, lengths, scale, score, dtype)
     if a["query"].ndim == 2:
         context, weights = context[0], weights[0]
-    return context.astype(dtype, copy=False), weights.astype(dtype, copy=False), cache
+    return narrowed(context, dtype), narrowed(weights, dtype), cache
 
 
 @quiet
@@ -235,4 +235,4 @@ def attention_backward(dcontext, dweights, cache):
             gradients["w_keys"] = _outer(dkeys, a["keys"])
             gradients["keys"] = _product(dkeys, a["w_keys"])
     gradients["query"] = gradients["query"].reshape(a["query"].shape)
-    return {name: gradients[name].astype(dtype, copy=False) for name in a if name in gradients}
+    return {name: narrowed(gradients[name], dtype) for name in a if name in gradients}

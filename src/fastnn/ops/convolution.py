@@ -5,7 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from fastnn._checks import as_gradient, working
+from fastnn._checks import as_gradient, narrowed, working
 from fastnn._kernels import convolution as kernels
 from fastnn._windows import (
     AvgPoolCache,
@@ -74,7 +74,7 @@ def _out(axes):
 
 
 def _as(gradients, dtype):
-    return {name: x.astype(dtype, copy=False) for name, x in gradients.items()}
+    return {name: narrowed(x, dtype) for name, x in gradients.items()}
 
 
 def _convolve(axes, x, weight, bias, stride, padding, dilation, groups):
@@ -84,7 +84,7 @@ def _convolve(axes, x, weight, bias, stride, padding, dilation, groups):
     y = np.empty((len(x), len(weight), *_out(cache.axes)), x.dtype)
     bias = np.zeros(len(weight), x.dtype) if bias is None else dense(bias)
     _CONV[x.dtype](_image(y), _image(x), _image(weight), bias, _plain(cache.axes, "column"), cache.groups)
-    return y.astype(cache.dtype, copy=False), cache
+    return narrowed(y, cache.dtype), cache
 
 
 @quiet
@@ -112,7 +112,7 @@ def _max_pool(axes, x, kernel_size, stride, padding, dilation, ceil_mode, keep):
     y = np.empty((*x.shape[:2], *_out(axes)), x.dtype)
     at = np.empty((math.prod(x.shape[:2]), math.prod(_out(axes))), np.int32) if keep else None
     _MAX_POOL[y.dtype](_rows(y), _rows(x), at, _plain(axes, "row"))
-    return y.astype(dtype, copy=False), MaxPoolCache(x.shape, axes, at, dtype)
+    return narrowed(y, dtype), MaxPoolCache(x.shape, axes, at, dtype)
 
 
 def _pool_gradient(dy, cache):
@@ -140,7 +140,7 @@ def _avg_pool(axes, x, kernel_size, stride, padding, ceil_mode, count_include_pa
     cache = AvgPoolCache(x.shape, axes, window_sizes(axes, count_include_pad, x.dtype), dtype)
     y = np.empty((*x.shape[:2], *_out(axes)), x.dtype)
     _AVG_POOL[y.dtype](_rows(y), _rows(x), *_sizes(cache), _plain(axes, "row"))
-    return y.astype(dtype, copy=False), cache
+    return narrowed(y, dtype), cache
 
 
 @quiet
@@ -337,7 +337,8 @@ def conv2d_backward(dy, cache, *, need_dx=True):
     Returns
     -------
     dict
-        New arrays under "x" if wanted, "weight" and, if there was one, "bias".
+        New arrays under "x" if wanted, "weight" and, if there was one, "bias". Where the arguments or dy hold inf or
+        NaN, more of them may be NaN than the sums alone would make so.
     """
     return _convolve_backward(dy, cache, need_dx, "conv2d_forward")
 
@@ -699,7 +700,7 @@ def max_over_time_forward(x, lengths=None):
     x, lengths, dtype = time_operands(x, lengths)
     y, at = np.empty(x.shape[:2], x.dtype), np.empty(x.shape[:2], np.int32)
     _MAX_OVER_TIME[x.dtype](y, at, dense(x), dense(lengths))
-    return y.astype(dtype, copy=False), TimeCache(x.shape, at, dtype)
+    return narrowed(y, dtype), TimeCache(x.shape, at, dtype)
 
 
 @quiet

@@ -13,10 +13,11 @@ from fastnn._checks import (
     class_axis,
     cross_entropy_arguments,
     loss_arguments,
+    narrowed,
     working,
 )
 from fastnn._kernels import losses as kernels
-from fastnn.ops._arrays import by_dtype, dense, finish, room, rows
+from fastnn.ops._arrays import assign, by_dtype, dense, finish, room, rows
 
 __all__ = [
     "hinge_loss",
@@ -55,7 +56,7 @@ _element_loss = by_dtype(kernels.element_loss)
 
 # What is most common, a matrix with the classes last, dense and of the right dtype, goes straight to the kernel, which
 # checks for itself. What it will not take, and what is wrong, is seen to after that.
-_UNUSUAL = (AttributeError, KeyError, TypeError, ValueError)
+_UNUSUAL = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 
 
 def _stacked(x, shape):
@@ -91,7 +92,7 @@ def _transform(kernel, x, axis, out, *part, part_of=None):
     part = [part_of(each, x, axis) for each in part]
     if out is not None:
         check_out(out, x.shape, x.dtype)
-    matrix = rows(x.astype(working(x.dtype), copy=False), axis)
+    matrix = rows(narrowed(x, working(x.dtype)), axis)
     y = room(out, axis, matrix, *part)
     kernel[y.dtype](y, matrix, *part)
     return finish(y, out, x.shape, axis, x.dtype)
@@ -114,9 +115,9 @@ def _backward(kernel, dy, y, axis, *part, part_of=None):
     axis, dtype = class_axis(axis, y, "y"), np.result_type(dy, y)
     part = [part_of(each, y, axis) for each in part]
     check_shape(dy, y.shape, "dy")
-    matrix = rows(y.astype(working(dtype), copy=False), axis)
+    matrix = rows(narrowed(y, working(dtype)), axis)
     dx = np.empty(matrix.shape, matrix.dtype)
-    kernel[dx.dtype](dx, rows(dy.astype(dx.dtype, copy=False), axis), matrix, *part)
+    kernel[dx.dtype](dx, rows(narrowed(dy, dx.dtype), axis), matrix, *part)
     return finish(dx, None, y.shape, axis, dtype)
 
 
@@ -246,11 +247,11 @@ def logsumexp(x, axis=-1, keepdims=False):
             pass
     x = as_float(x, "x")
     axis = class_axis(axis, x, "x")
-    matrix = rows(x.astype(working(x.dtype), copy=False), axis)
+    matrix = rows(narrowed(x, working(x.dtype)), axis)
     y = np.empty(matrix.shape[0], matrix.dtype)
     _logsumexp[y.dtype](y, matrix)
     shape = x.shape[:axis] + (1,) * keepdims + x.shape[axis + 1 :]
-    return y.astype(x.dtype, copy=False).reshape(shape)
+    return narrowed(y, x.dtype).reshape(shape)
 
 
 def softmax_backward(dy, y, axis=-1):
@@ -567,14 +568,14 @@ def softmax_cross_entropy(
         logits, targets, axis, weight, ignore_index, label_smoothing, reduction, need_grad, grad_out
     )
     dtype = working(logits.dtype)
-    z = rows(logits.astype(dtype, copy=False), axis)
+    z = rows(narrowed(logits, dtype), axis)
     index = probabilities = losses = gradient = None
     if targets.ndim == logits.ndim:
-        probabilities = rows(targets.astype(dtype, copy=False), axis)
+        probabilities = rows(narrowed(targets, dtype), axis)
     else:
         index = dense(targets).reshape(-1)
     if weight is not None:
-        weight = dense(weight.astype(dtype, copy=False))
+        weight = dense(narrowed(weight, dtype))
     if reduction == "none":
         losses = np.empty(z.shape[0], dtype)
     if need_grad:
@@ -583,7 +584,7 @@ def softmax_cross_entropy(
         z, index, probabilities, weight, ignore_index, label_smoothing, reduction == "mean", gradient, losses
     )
     if reduction == "none":
-        loss = losses.astype(logits.dtype, copy=False).reshape(logits.shape[:axis] + logits.shape[axis + 1 :])
+        loss = narrowed(losses, logits.dtype).reshape(logits.shape[:axis] + logits.shape[axis + 1 :])
     return loss, finish(gradient, grad_out, logits.shape, axis, logits.dtype) if need_grad else None
 
 
@@ -677,16 +678,16 @@ def nll_loss(
     if targets.dtype.kind == "f":
         raise TypeError(f"targets have the shape {targets.shape} of log_probabilities, expected one integer a row")
     dtype = working(x.dtype)
-    matrix, losses = rows(x.astype(dtype, copy=False), axis), None
+    matrix, losses = rows(narrowed(x, dtype), axis), None
     if weight is not None:
-        weight = dense(weight.astype(dtype, copy=False))
+        weight = dense(narrowed(weight, dtype))
     if reduction == "none":
         losses = np.empty(matrix.shape[0], dtype)
     index = dense(targets).reshape(-1)
     gradient = room(grad_out, axis, matrix, index, weight) if need_grad else None
     loss = _nll_loss[dtype](matrix, index, weight, ignore_index, reduction == "mean", gradient, losses)
     if reduction == "none":
-        loss = losses.astype(x.dtype, copy=False).reshape(targets.shape)
+        loss = narrowed(losses, x.dtype).reshape(targets.shape)
     return loss, finish(gradient, grad_out, x.shape, axis, x.dtype) if need_grad else None
 
 
@@ -721,20 +722,20 @@ def _losses(op, names, x, target, parameter, reduction, need_grad, grad_out, fur
         factors = {"positive": as_factor(pos_weight, *like, "pos_weight"), "weight": as_factor(weight, *like, "weight")}
     dtype, divisor = working(x.dtype), {"mean": x.size, "batchmean": len(x) if x.ndim else 1}.get(reduction, 1)
     scale, losses = 1 / max(divisor, 1), None
-    flat, target = (dense(a.astype(dtype, copy=False)).reshape(-1) for a in (x, target))
+    flat, target = (dense(narrowed(a, dtype)).reshape(-1) for a in (x, target))
     factors = {name: dense(factor).reshape(-1) for name, factor in factors.items()}
     if reduction == "none":
         losses = np.empty(flat.shape, dtype)
     gradient = room(grad_out, x.ndim - 1, flat, target, *factors.values()) if need_grad else None
     loss = _element_loss[dtype](kernels.OPS[op], flat, target, parameter, scale, gradient, losses, **factors) * scale
     if losses is not None:
-        loss = losses.astype(x.dtype, copy=False).reshape(x.shape)
+        loss = narrowed(losses, x.dtype).reshape(x.shape)
     if need_grad:
         gradient = gradient.reshape(x.shape)
         if grad_out is None:
-            gradient = gradient.astype(x.dtype, copy=False)
+            gradient = narrowed(gradient, x.dtype)
         elif not np.may_share_memory(gradient, grad_out):
-            grad_out[...] = gradient
+            assign(grad_out, gradient)
         gradient = gradient if grad_out is None else grad_out
     return loss, gradient
 

@@ -81,8 +81,8 @@ def layer_norm(x, weight=None, bias=None, *, eps=1e-5):
 
     Notes
     -----
-    Ba, Kiros and Hinton, Layer normalization, 2016. The statistics are float64, so float32 numbers
-    far from 0 lose nothing.
+    Ba, Kiros and Hinton, Layer normalization, 2016. Statistics are joined in float64, so float32 numbers far from 0
+    lose nothing; the squares are float32, so deviations have to lie below 1.8e19.
 
     Examples
     --------
@@ -306,7 +306,7 @@ def batch_norm(
 
     Notes
     -----
-    Ioffe and Szegedy, Batch normalization, 2015, as PyTorch computes it.
+    Ioffe and Szegedy, Batch normalization, 2015, as PyTorch computes it. Deviations of float32 have to be below 1.8e19.
 
     Examples
     --------

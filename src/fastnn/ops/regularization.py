@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fastnn._checks import as_float, check_probability, dropout_arguments, mask_argument, working
+from fastnn._checks import as_float, check_probability, dropout_arguments, mask_argument, narrowed, working
 from fastnn._kernels import regularization as kernels
 from fastnn.ops._arrays import by_dtype, dense
 
@@ -18,10 +18,10 @@ def _scaled(x, mask, p):
         leading = next((i for i, size in enumerate(mask.shape) if size != 1), mask.ndim)
         if mask.shape[leading:] != x.shape[leading:]:  # one that is shared along the first axes alone just repeats
             mask = np.broadcast_to(mask, x.shape)
-    values = dense(x.astype(working(x.dtype), copy=False))
+    values = dense(narrowed(x, working(x.dtype)))
     y = np.empty(values.shape, values.dtype)
     _dropout_backward[y.dtype](y.reshape(-1), values.reshape(-1), dense(mask).reshape(-1).view(np.uint8), p)
-    return y.astype(x.dtype, copy=False)
+    return narrowed(y, x.dtype)
 
 
 def dropout(x, p, rng, *, shared_axes=()):
@@ -74,10 +74,10 @@ def dropout(x, p, rng, *, shared_axes=()):
     if shape != x.shape:
         _dropout[np.dtype(np.float32)](None, flat, None, p, rng)
         return _scaled(x, mask, p), mask
-    values = dense(x.astype(working(x.dtype), copy=False))
+    values = dense(narrowed(x, working(x.dtype)))
     y = np.empty(shape, values.dtype)
     _dropout[y.dtype](y.reshape(-1), flat, values.reshape(-1), p, rng)
-    return y.astype(x.dtype, copy=False), mask
+    return narrowed(y, x.dtype), mask
 
 
 def dropout_backward(dy, mask, p):

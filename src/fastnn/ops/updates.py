@@ -359,7 +359,7 @@ def adam_update(
     >>> param.round(6)
     array([0.9, 1.1])
     """
-    if type(step) is not int or step < 1:
+    if type(step) is not int or not 0 < step < 2**63:
         step = as_count(step, "step")
     numbers = (step, lr, beta1, beta2, eps, weight_decay, decoupled, maximize)
     if amsgrad or v_max is not None:

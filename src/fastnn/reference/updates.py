@@ -191,6 +191,7 @@ def sparse_adam_update(
 def clip_by_global_norm(grads, max_norm):
     """Return the norm of all arrays as one vector;  g *= max_norm / norm for each if the norm is larger and finite."""
     check_limit("max_norm", max_norm)
+    grads = list(grads)
     check_arrays(grads, "grads")
     norm = math.hypot(*map(_norm, grads))
     if max_norm < norm < math.inf:
