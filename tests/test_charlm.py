@@ -73,6 +73,8 @@ def test_unigram_perplexity():
     vocabulary = Vocabulary("abc")
     expected = math.exp(-(2 * math.log(4 / 7) + math.log(2 / 7) + math.log(1 / 7)) / 4)
     assert unigram_perplexity("aaab", "aabc", vocabulary) == pytest.approx(expected)
+    with pytest.raises(ValueError, match="validation is empty"):
+        unigram_perplexity("aaab", "", vocabulary)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1000])
@@ -115,6 +117,13 @@ def test_greedy_sample_takes_the_likeliest_each_time(cell):
     assert lm.sample("the", 10, temperature=1e-300, rng=0) == text[3:]
     assert lm.sample("the", 10, temperature=5, top_k=1, rng=0) == text[3:]
     assert lm.sample("the", 0) == ""
+
+
+def test_a_prefix_is_read_without_logits(monkeypatch):
+    lm, rows = CharLM(TEXT, **SMALL), []
+    monkeypatch.setattr(type(lm.output), "__call__", lambda _, x: rows.append(x.shape) or np.zeros((len(x), 99)))
+    lm.sample("the cat", 2)
+    assert rows == 2 * [(1, SMALL["hidden_size"])]
 
 
 def test_samples_follow_the_probabilities():
@@ -312,6 +321,7 @@ def test_words_are_learnt_like_characters(tmp_path, capsys):
     same = fastnn.load(tmp_path / "lm")
     assert same.vocabulary == lm.vocabulary
     assert same.perplexity(WORDS) == lm.perplexity(WORDS) == lm.perplexity(KNOWN.encode(WORDS))
+    assert lm.perplexity(KNOWN.encode(WORDS).tolist()) == lm.perplexity(WORDS)
     resumed = LanguageModel.resume(tmp_path / "lm", WORDS, validation=WORDS[:30], epochs=31)
     assert resumed.history[-1]["epoch"] >= 30
 

@@ -101,9 +101,16 @@ def test_frozen_vectors_stay_and_others_are_fine_tuned():
         assert np.array_equal(model.source.weight.value, vectors) == freeze
 
 
+@pytest.mark.parametrize("make", [TextCNN, RecurrentClassifier])
+def test_the_number_of_features_may_be_numpys(make, tmp_path):
+    make(np.int64(3), 2).save(tmp_path / "model")
+    assert fastnn.load(tmp_path / "model")(np.zeros((4, 10, 3), "f"), [10, 3, 7, 1]).shape == (4, 2)
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words_of_it"),
     [
+        (lambda: TextCNN(2.0, 3), TypeError, "source is 2.0, expected a whole number"),
         (lambda: TextCNN(words(), 1), ValueError, "num_classes is 1, expected at least 2"),
         (lambda: TextCNN(words(), 3, ()), ValueError, "kernel_sizes are empty"),
         (lambda: TextCNN(words(), 3, (0,)), ValueError, "kernel_size is 0"),

@@ -350,6 +350,20 @@ def test_a_path_that_cannot_be_written_is_named(path):
     assert list(path.parent.iterdir()) == []
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a pipe with a name")
+def test_what_is_no_file_is_not_replaced(path):
+    os.mkfifo(path)
+    link = path.parent / "link"
+    link.symlink_to(path.name)
+    for wrong in (path, link):
+        for write in (io.check_writable, lambda path: io.save_arrays(path, {"a": np.ones(3)})):
+            with pytest.raises(OSError, match="Not a regular file") as caught:
+                write(wrong)
+            assert caught.value.filename == str(wrong)
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert set(path.parent.iterdir()) == {path, link}
+
+
 def test_a_link_is_followed_and_permissions_are_the_usual_ones(path):
     link = path.parent / "link"
     link.symlink_to(path.name)

@@ -149,6 +149,10 @@ def test_characters_words_and_indices():
     indices = NGramLM(V, 2).fit([0, 1, 2, 0, 1])
     assert indices.sample([0], 3, temperature=0).tolist() == [1, 2, 0]
     assert np.array_equal(characters.scores("abba"), characters.scores(np.array([0, 1, 1, 0])))
+    unknown = Vocabulary(WORDS, unk="<unk>")
+    want = NGramLM(unknown, 2).fit(WORDS).scores(WORDS)
+    for text in (np.array(WORDS), unknown.encode(WORDS), unknown.encode(WORDS).tolist()):
+        assert np.array_equal(NGramLM(unknown, 2).fit(text).scores(text), want)
 
 
 def test_samples_follow_the_probabilities():
@@ -234,6 +238,10 @@ def test_load_rejects(tmp_path):
         save_arrays(path, arrays | {name: wrong}, metadata)
         with pytest.raises(ValueError, match="holds no model of n-grams"):
             NGramLM.load(path)
+    metadata["ngram"]["vocabulary"] = 10**13
+    save_arrays(path, arrays, metadata)
+    with pytest.raises(ValueError, match="no model of n-grams: there are counts of 7 tokens, expected 10000000000000"):
+        NGramLM.load(path)
     nn.Linear(2, 2).save(path)
     with pytest.raises(ValueError, match="holds no model of n-grams"):
         NGramLM.load(path)
@@ -251,6 +259,11 @@ def test_load_rejects(tmp_path):
         ((V, 3, "lidstone"), {"gamma": 0}, "gamma is 0"),
         ((V, 3, "stupid_backoff"), {"alpha": 2}, "alpha is 2"),
         ((V, 3, "absolute_discounting"), {"discount": math.nan}, "discount is nan"),
+        ((V, 3, "lidstone"), {"gamma": math.inf}, "gamma is inf, expected more than 0, and at most 1"),
+        ((V, 3, "lidstone"), {"gamma": 1e308}, r"gamma is 1e\+308"),
+        ((V, 3, "lidstone"), {"gamma": None}, "gamma is None"),
+        ((V, 3, "stupid_backoff"), {"alpha": None}, "alpha is None"),
+        ((V, 3, "absolute_discounting"), {"discount": None}, "discount is None"),
     ],
 )
 def test_model_rejects(arguments, options, words):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fastnn.data import Vocabulary, consecutive_windows, detokenize, random_windows, shakespeare, tokenize
+from fastnn.data.text import as_tokens
 from fastnn.data.tokenizers import TOKENIZERS
 
 CHEN = "Mr. Chen doesn't agree with my suggestion."
@@ -129,6 +130,8 @@ def test_vocabulary_names_the_unknown_character(text, words):
 def test_vocabulary_rejects(wrong):
     with pytest.raises(IndexError, match=f"indices hold {wrong}"):
         Vocabulary("abc").decode([0, wrong])
+    with pytest.raises(TypeError, match="indices have dtype float64, expected integers"):
+        Vocabulary("abc").decode([0.9])
     with pytest.raises(ValueError, match="text is empty"):
         Vocabulary("")
 
@@ -181,7 +184,18 @@ def test_vocabularies_differ_in_kind_and_unknown():
     assert Vocabulary("ab", reserved=["<unk>"]) != Vocabulary("ab", unk="<unk>")
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'""', b"\xff", b'{"tokens": ["a", "a"], "unk": null}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b'""',
+        b"\xff",
+        b'{"tokens": ["a", "a"], "unk": null}',
+        b'{"tokens": [1, 2], "unk": null, "of_characters": false}',
+    ],
+)
 def test_load_rejects_what_is_no_vocabulary(tmp_path, content):
     (tmp_path / "vocabulary.json").write_bytes(content)
     with pytest.raises(ValueError, match=r"vocabulary\.json holds no vocabulary"):
@@ -212,6 +226,25 @@ def test_unknown_words_are_named():
         Vocabulary(WORDS).encode(["the", "owl"])
     with pytest.raises(TypeError, match="text is a str, expected a list of words"):
         Vocabulary(WORDS).encode("the owl")
+    for vocabulary in (Vocabulary("ab"), Vocabulary(WORDS, unk="<unk>")):
+        for wrong in (1, None, ["the"]):
+            with pytest.raises(TypeError, match=r"text holds .*, expected a str for every token"):
+                vocabulary.encode(["a", wrong])
+
+
+@pytest.mark.parametrize("options", [{}, {"unk": "<unk>"}])
+def test_texts_are_words_or_indices(options):
+    vocabulary = Vocabulary(WORDS, **options)
+    want = vocabulary.encode(WORDS)
+    for text in (WORDS, iter(WORDS), np.array(WORDS), np.array(WORDS, object), want, want.tolist(), tuple(want)):
+        assert np.array_equal(as_tokens(text, vocabulary), want)
+    for empty in ("", [], (), np.array([], str)):
+        assert as_tokens(empty, vocabulary).shape == (0,)
+    for wrong in (["the", 1], [1, "the"], [0.5], [True], [[0]], [["the"]], np.array([WORDS]), np.array(0)):
+        with pytest.raises(TypeError, match=r"^text h"):
+            as_tokens(wrong, vocabulary)
+    with pytest.raises(IndexError, match="text holds 99"):
+        as_tokens([0, 99], vocabulary)
 
 
 @pytest.mark.parametrize("sampler", [random_windows, consecutive_windows])

@@ -63,7 +63,7 @@ def save_arrays(path, arrays, metadata=None):
 
 def write_whole(path, content):
     """Write bytes, or one piece after the other of an iterable, to a temporary file beside `path` and rename it."""
-    target = os.path.realpath(path)
+    target = _target(path)
     temporary = f"{target}.{os.urandom(4).hex()}.tmp"
     try:
         try:
@@ -79,6 +79,15 @@ def write_whole(path, content):
                 os.remove(temporary)
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
+
+
+def _target(path):
+    """Return where a path leads, or raise OSError if what is there is not a file that another one may replace."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if os.path.exists(path) and not os.path.isfile(path):  # a device or a pipe
+        raise FileExistsError(errno.EEXIST, "Not a regular file", os.fspath(path))
+    return os.path.realpath(path)
 
 
 def _flush_directory(path):
@@ -97,10 +106,9 @@ def _flush_directory(path):
 
 def check_writable(path):
     """Raise OSError, naming the path, unless a file can be put there; what is there stays."""
-    if os.path.isdir(os.path.realpath(path)):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    target = _target(path)
     try:
-        with tempfile.TemporaryFile(dir=os.path.dirname(os.path.realpath(path))):
+        with tempfile.TemporaryFile(dir=os.path.dirname(target)):
             pass
     except OSError as error:
         raise OSError(error.errno, error.strerror, os.fspath(path)) from None
@@ -218,6 +226,6 @@ def load(path):
             if array.value.dtype.kind == "f":
                 dtype = np.result_type(arrays[name], np.float32)  # the file's own, but nothing narrower
                 array.value = arrays[name].astype(dtype, copy=False)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, MemoryError) as error:  # sizes may be anything
         raise ValueError(f"{path} does not describe a module: {error}") from error
     return module

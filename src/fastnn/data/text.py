@@ -26,7 +26,8 @@ class Vocabulary:
     reserved : iterable of str
         Tokens that come first, in this order, whether the text has them or not: padding, begin, end and the like.
     unk : str, optional
-        The token that stands for all that are not in the vocabulary; it has index 0. Without it they are errors.
+        The token that stands for all that are not in the vocabulary; it has index 0, or its place among `reserved`.
+        Without it they are errors.
 
     Attributes
     ----------
@@ -104,6 +105,8 @@ class Vocabulary:
         """Return the vocabulary of which `config` told."""
         if isinstance(config, str):
             return cls(config)
+        if not all(isinstance(token, str) for token in config["tokens"]):
+            raise ValueError("tokens are not all str")
         vocabulary = cls.__new__(cls)
         vocabulary._set(tuple(config["tokens"]), config["unk"], config["of_characters"])
         if len(vocabulary._index) < max(len(vocabulary.tokens), 1):
@@ -149,10 +152,13 @@ class Vocabulary:
         ValueError
             If a token is not in the vocabulary, and nothing stands for such; the message names it.
         TypeError
-            If a str is given to a vocabulary of words.
+            If a str is given to a vocabulary of words, or a token is not a str.
         """
         if not isinstance(text, str):
             text = list(text)
+            if not all(issubclass(kind, str) for kind in set(map(type, text))):
+                wrong = next(token for token in text if not isinstance(token, str))
+                raise TypeError(f"text holds {wrong!r}, expected a str for every token")
             indices = np.fromiter((self._index.get(token, self._unknown) for token in text), np.int64, len(text))
         elif self.of_characters:
             points = _code_points(text)
@@ -180,10 +186,14 @@ class Vocabulary:
 
         Raises
         ------
+        TypeError
+            If they are not integers.
         IndexError
             If an index is not in 0..len - 1.
         """
-        indices = np.asarray(indices, dtype=np.int64).ravel()
+        indices = np.asarray(indices).ravel()
+        if indices.dtype.kind not in "iu" and len(indices):
+            raise TypeError(f"indices have dtype {indices.dtype}, expected integers")
         wrong = indices[(indices < 0) | (indices >= len(self))]
         if len(wrong):
             raise IndexError(f"indices hold {wrong[0]}, which is not among the {len(self)} of the vocabulary")
@@ -213,15 +223,20 @@ class Vocabulary:
 
 
 def as_tokens(text, vocabulary):
-    """Return a text as indices: characters or words that the vocabulary has, or an array of indices as it is.
+    """Return a text as indices: characters or words that the vocabulary has, or indices as they are.
 
     A vocabulary that is an int is only so large, and the text is indices already.
     """
-    if isinstance(vocabulary, Vocabulary) and not isinstance(text, np.ndarray):
-        return vocabulary.encode(text) if not isinstance(text, str) or text else np.zeros(0, np.int64)
+    if isinstance(vocabulary, Vocabulary):
+        if not isinstance(text, np.ndarray) and not (isinstance(text, str) and text):
+            text = list(text)
+        first = text.flat[:1] if isinstance(text, np.ndarray) else text[:1]
+        if len(first) and isinstance(first[0], str):
+            return vocabulary.encode(text)
     tokens, size = np.asarray(text), vocabulary if isinstance(vocabulary, int) else len(vocabulary)
     if tokens.ndim != 1 or (tokens.dtype.kind not in "iu" and tokens.size):
         raise TypeError(f"text has dtype {tokens.dtype} and shape {tokens.shape}, expected integers (n,)")
+    tokens = tokens if tokens.size else np.zeros(0, np.int64)  # of nothing NumPy makes something else
     wrong = tokens[(tokens < 0) | (tokens >= size)]
     if len(wrong):
         raise IndexError(f"text holds {wrong[0]}, which is not among the {size} of the vocabulary")

@@ -15,6 +15,10 @@ __all__ = ["RecurrentClassifier", "TextCNN"]
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
+def _source(source):
+    return source if isinstance(source, nn.Module) else as_count(source, "source")
+
+
 class _Classifier(nn.Module):
     """What the two have in common: how tokens or features come in, and how classes come out."""
 
@@ -94,6 +98,7 @@ class TextCNN(_Classifier):
     def __init__(
         self, source, num_classes, kernel_sizes=(3, 4, 5), channels=100, dropout=0.5, *, rng=None, dtype=np.float32
     ):
+        source = _source(source)
         self.source, self.kernel_sizes, self.channels = source, tuple(kernel_sizes), channels
         rng = np.random.default_rng(rng)
         features = source if isinstance(source, int) else source.embedding_dim
@@ -178,6 +183,7 @@ class RecurrentClassifier(_Classifier):
     ):
         check_choice(cell, CELLS, "cell")
         check_choice(pool, ("state", "mean", "max"), "pool")
+        source = _source(source)
         self.source, self.cell, self.hidden_size, self.num_layers = source, cell, hidden_size, num_layers
         self.pool = pool
         rng = np.random.default_rng(rng)

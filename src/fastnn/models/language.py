@@ -65,7 +65,8 @@ def perplexity(nats):
 def unigram_perplexity(text, validation, vocabulary):
     """Return the perplexity on `validation` of a model that knows how frequent each token is in `text`.
 
-    Every token of the vocabulary counts once more than it occurs (Laplace), so none is impossible.
+    Every token of the vocabulary counts once more than it occurs (Laplace), so none is impossible. ValueError if
+    there is nothing to validate.
 
     Examples
     --------
@@ -74,14 +75,17 @@ def unigram_perplexity(text, validation, vocabulary):
     2.041
     """
     counts = 1 + np.bincount(as_tokens(text, vocabulary), minlength=len(vocabulary))
-    return perplexity(-np.mean(np.log(counts / counts.sum())[as_tokens(validation, vocabulary)]))
+    validation = as_tokens(validation, vocabulary)
+    if not len(validation):
+        raise ValueError("validation is empty, expected at least one token")
+    return perplexity(-np.mean(np.log(counts / counts.sum())[validation]))
 
 
 class LanguageModel(nn.Module):
     """A language model over characters or words: embedding, recurrent layers, and a linear layer to the next token.
 
     A text is whatever the vocabulary is made of: a str for one of characters, a list of str for one of words, such as
-    `fastnn.data.tokenize` returns; or indices, as an array.
+    `fastnn.data.tokenize` returns; or indices, as an array or a list.
 
     Parameters
     ----------
@@ -195,7 +199,7 @@ class LanguageModel(nn.Module):
 
         Parameters
         ----------
-        text : str, iterable of str, or array of int
+        text : str, iterable of str, or array_like of int
             Scored once, in order, with the state carried.
         prefix : the same
             What stands before the text; it is read but not scored. Without one the first token of the text takes its
@@ -254,7 +258,7 @@ class LanguageModel(nn.Module):
 
         Parameters
         ----------
-        prefix : str, iterable of str, or array of int
+        prefix : str, iterable of str, or array_like of int
             At least one token.
         n : int
         temperature : float
@@ -286,13 +290,14 @@ class LanguageModel(nn.Module):
             raise ValueError("prefix is empty, expected at least one token to go on from")
         rng = np.random.default_rng(rng)
         unknown = [] if self.vocabulary.unk is None else self.vocabulary.encode([self.vocabulary.unk])
-        logits, state = self(prefix[:, None])
-        step, logits, drawn = self.recurrent.stream(), logits[-1], []
+        y, state = self.recurrent(self.embedding(prefix[:, None]))
+        step, y, drawn = self.recurrent.stream(), y[-1], []
         step.state = state
         while len(drawn) < n:
-            logits[0, unknown] = -np.inf
-            drawn.append(draw(logits[0], temperature, top_k, top_p, rng))
-            logits = self.output(step(self.embedding(drawn[-1:])))
+            logits = self.output(y)[0]
+            logits[unknown] = -np.inf
+            drawn.append(draw(logits, temperature, top_k, top_p, rng))
+            y = step(self.embedding(drawn[-1:]))
         return self.vocabulary.decode(drawn)
 
     def fit(
@@ -321,7 +326,7 @@ class LanguageModel(nn.Module):
 
         Parameters
         ----------
-        text : str, iterable of str, or array of int
+        text : str, iterable of str, or array_like of int
         validation : the same, optional
             Scored at each report, as what follows `text`.
         seconds, epochs : float, int
@@ -388,7 +393,7 @@ class LanguageModel(nn.Module):
         ----------
         checkpoint : path
             The file that `fit` wrote; it goes on to be written.
-        text, validation : str, iterable of str, or array of int
+        text, validation : str, iterable of str, or array_like of int
             The same as before.
         seconds, epochs : float, int, optional
             Another budget for the training as a whole, what has been done included.

@@ -99,9 +99,9 @@ class NGramLM:
             raise ValueError(f"vocabulary has {self.size} tokens, expected at least two to choose between")
         self.order, self.smoothing = as_count(order, "order"), smoothing
         self.options = SMOOTHINGS[smoothing] | options
-        for name, most in (("gamma", np.inf), ("alpha", 1), ("discount", 1)):
+        for name, most in (("gamma", 1e300 / self.size), ("alpha", 1), ("discount", 1)):
             value = self.options.get(name)
-            if value is not None and not 0 < value <= most:
+            if value != SMOOTHINGS[smoothing].get(name) and (value is None or not 0 < value <= most):
                 raise ValueError(f"{name} is {value}, expected more than 0, and at most {most}")
         self._counts = None
 
@@ -366,6 +366,8 @@ class NGramLM:
                 vocabulary = Vocabulary.from_config(vocabulary["of"])
             lm = cls(vocabulary, **described["settings"])
             lm._counts = [None, *(arrays[f"counts.{length}"] for length in range(1, lm.order + 1))]
+            if len(lm._counts[1]) != lm.size:
+                raise ValueError(f"there are counts of {len(lm._counts[1])} tokens, expected {lm.size}")
             lm._keys = [None, np.arange(lm.size), *(arrays[f"keys.{length}"] for length in range(2, lm.order + 1))]
             rows = 1
             for keys, counts in zip(lm._keys[1:], lm._counts[1:], strict=True):
