@@ -517,6 +517,8 @@ def read_text(float[:, ::1] vectors, int64_t[:, ::1] spans, const uint8_t[::1] d
             while start > at and not is_space(data[start - 1]):
                 start -= 1
             if not plain_number(&value, &data[start], stop - start):
+                if memchr(&data[start], c'_', stop - start) != NULL:  # which Python allows in numbers
+                    return row, at
                 try:
                     value = float(bytes(data[start:stop]))
                 except ValueError:

@@ -8,6 +8,8 @@ import json
 import math
 import mmap
 import os
+import re
+from numbers import Real
 
 import numpy as np
 
@@ -16,6 +18,9 @@ from fastnn._checks import as_count, check_choice
 from fastnn.nn.module import Buffer, Module
 
 __all__ = ["KeyedVectors"]
+
+HEADER = re.compile(rb"\s*[-+]?\d+\s+[-+]?\d+\s*")
+SCAN = 1 << 24  # bytes of a file whose lines are counted at a time
 
 
 class KeyedVectors(Module):
@@ -163,7 +168,7 @@ class KeyedVectors(Module):
 
         Parameters
         ----------
-        positive, negative : str, vector, or list of these or of (word or vector, weight)
+        positive, negative : str, vector, (word or vector, weight), or sequence of these
             Their unit vectors are averaged, those of the negative ones times -1; words among them are no answers.
         topn : int or None
             How many to return; None for the cosines of all words, as an array.
@@ -181,12 +186,16 @@ class KeyedVectors(Module):
         KeyError
             If a word is unknown.
         ValueError
-            If nothing is given.
+            If nothing is given, or something else.
         """
         keys, weights = [], []
         for sign, given in ((1.0, positive), (-1.0, negative)):
             for key in _listed(given):
-                key, weight = key if isinstance(key, tuple) else (key, sign)
+                key, weight = key if _is_pair(key) else (key, sign)
+                if not isinstance(key, str) and np.shape(key) != (self.vector_size,):
+                    raise ValueError(
+                        f"a key is {key!r}, expected a word, {self.vector_size} numbers, or one with a weight"
+                    )
                 keys.append(key)
                 weights.append(weight)
         if not keys:
@@ -395,16 +404,17 @@ class KeyedVectors(Module):
             if size == 0:
                 raise ValueError(f"{fname} is empty, expected vectors of words")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                if no_header:
-                    if binary:
-                        raise ValueError("no_header is for text, but binary is True")
-                    at, dim = 0, len(data[: _line_end(data, 0)].split()) - 1
-                    count = data[:].count(b"\n") + (data[-1:] != b"\n")
-                    if dim < 1:
-                        raise ValueError(f"{fname} begins with a line of {dim + 1} parts, expected a word and numbers")
-                else:
-                    count, dim, at = _header(fname, data, size, binary)
-                wanted = count if limit is None else min(count, as_count(limit, "limit", least=0))
+                if no_header and binary:
+                    raise ValueError("no_header is for text, but binary is True")
+                limit = size if limit is None else as_count(limit, "limit", least=0)
+                count, dim, at = _unheaded(fname, data, limit) if no_header else _header(fname, data)
+                least = count * (2 + 4 * dim if binary else 1 + 2 * dim)
+                if least > size - at:
+                    raise ValueError(
+                        f"{fname} claims {count} vectors of {dim} numbers, which take at least {least} bytes, but "
+                        f"{size - at} are there for them"
+                    )
+                wanted = min(count, limit)
                 vectors, spans = np.empty((wanted, dim), np.float32), np.empty((wanted, 2), np.int64)
                 view = np.frombuffer(data, np.uint8)
                 try:
@@ -418,7 +428,13 @@ class KeyedVectors(Module):
                         else f"{fname} holds {data[at : min(_line_end(data, at), at + 40)]!r} as vector {rows + 1}, "
                         f"expected a word and {dim} numbers"
                     )
-                if wanted == count and data[at : at + 4096].strip():
+                word = data[slice(*spans[0].tolist())] if wanted and not binary else b""
+                if _ends_in_number(word):
+                    raise ValueError(
+                        f"{fname} holds {word!r} as a word before {dim} numbers, expected a header that counts all "
+                        f"numbers of a line"
+                    )
+                if wanted == count and not no_header and data[at : at + 4096].strip():
                     raise ValueError(f"{fname} goes on after the {count} vectors that its header claims")
                 try:
                     keys = [data[start:end].decode(encoding, unicode_errors) for start, end in spans.tolist()]
@@ -430,8 +446,8 @@ class KeyedVectors(Module):
             keys, vectors = [keys[i] for i in kept], vectors[kept]
         counts = None
         if fvocab is not None:
-            seen = dict(line.rsplit(maxsplit=1) for line in _lines(fvocab, encoding) if line.strip())
-            counts = [int(seen.get(key, 0)) for key in keys]
+            seen = _counts(fvocab, encoding)
+            counts = [seen.get(key, 0) for key in keys]
         wv = cls(dim, keys, counts)
         wv.weight.value = vectors
         return wv
@@ -440,15 +456,23 @@ class KeyedVectors(Module):
         """Write a file as `load_word2vec_format` reads it; without the header, as text, it is one of GloVe.
 
         Each file is written whole or not at all. Numbers have nine digits in text, which is all that float32 holds.
+
+        Raises
+        ------
+        OSError
+            If a file cannot be written.
+        ValueError
+            If a word is empty or holds a line feed, or a space and binary files are asked for, or ends, in text, in a
+            space and a number.
         """
         from fastnn.io import write_whole
 
         if binary and not write_header:
             raise ValueError("write_header is False, but binary files have one")
         forbidden = set(" \n") if binary else set("\n")
-        bad = next((key for key in self.index_to_key if not key or set(key) & forbidden), None)
-        if bad is not None:
-            raise ValueError(f"keys hold {bad!r}, which a file of word2vec cannot")
+        for key in self.index_to_key:
+            if not key or set(key) & forbidden or (not binary and _ends_in_number(key.encode())):
+                raise ValueError(f"keys hold {key!r}, which a {'binary' if binary else 'text'} file of word2vec cannot")
         pattern = " %.9g" * self.vector_size + "\n"
 
         def lines():
@@ -467,54 +491,96 @@ class KeyedVectors(Module):
     @classmethod
     def load(cls, path, mmap=None):
         """Return what `save` wrote; with mmap="r" the vectors stay in the file, which is read as they are used."""
-        from fastnn.io import load, load_arrays
+        from fastnn.io import load
 
         check_choice(mmap, (None, "r"), "mmap")
-        if mmap is None:
-            wv = load(path)
-        else:
-            with open(path, "rb") as file:
-                length = int.from_bytes(file.read(8), "little")
-                header = json.loads(file.read(length)) if length < os.fstat(file.fileno()).st_size else {}
-            try:
-                described = json.loads(header["__metadata__"]["fastnn"])["module"]
-                config, tensor = described["config"], header["weight"]
-                wv = cls(config["vector_size"], config["keys"], config["counts"])
-                offset = 8 + length + tensor["data_offsets"][0]
-                dtype = {"F32": "<f4", "F64": "<f8"}[tensor["dtype"]]
-                wv.weight.value = np.memmap(path, dtype, "r", offset, tuple(tensor["shape"]))
-            except (KeyError, TypeError, ValueError):
-                load_arrays(path)  # whose words are better
-                raise ValueError(f"{os.fspath(path)} holds no KeyedVectors") from None
+        wv = load(path) if mmap is None else cls._mapped(os.fspath(path))
         if not isinstance(wv, KeyedVectors):
             raise ValueError(f"{os.fspath(path)} holds a {type(wv).__name__}, expected KeyedVectors")
         return wv
 
+    @classmethod
+    def _mapped(cls, path):
+        from safetensors import SafetensorError, safe_open
 
-def _header(fname, data, size, binary):
-    """Return the two numbers of the first line of a file of vectors, and where it ends; whether they can be true."""
+        with open(path, "rb") as file:
+            try:
+                with safe_open(path, "numpy"):  # which finds out whether the header is true
+                    length = int.from_bytes(file.read(8), "little")
+                    header = json.loads(file.read(length))
+            except SafetensorError as error:
+                raise ValueError(f"{path} is truncated or not a safetensors file: {error}") from None
+        try:
+            config, tensor = json.loads(header["__metadata__"]["fastnn"])["module"]["config"], header["weight"]
+            wv = cls(config["vector_size"])
+            wv._set_keys(config["keys"], config["counts"])
+            if tensor["shape"] != [len(wv), wv.vector_size]:
+                raise ValueError(f"weight has shape {tensor['shape']}, expected {[len(wv), wv.vector_size]}")
+            dtype, offset = {"F32": "<f4", "F64": "<f8"}[tensor["dtype"]], 8 + length + tensor["data_offsets"][0]
+            wv.weight.value = np.memmap(path, dtype, "r", offset, tuple(tensor["shape"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} holds no KeyedVectors: {error}") from None
+        return wv
+
+
+def _header(fname, data):
+    """Return the two numbers of the first line of a file of vectors, and where it ends."""
     end = _line_end(data, 0)
     line = data[: min(end, 100)]
-    try:
-        count, dim = map(int, line.split())
-    except ValueError:
-        raise ValueError(
-            f"{fname} begins with {line!r}, expected the numbers of words and of numbers of each"
-        ) from None
+    if not HEADER.fullmatch(line):
+        raise ValueError(f"{fname} begins with {line!r}, expected the numbers of words and of numbers of each")
+    count, dim = map(int, line.split())
     if count < 0 or dim < 1:
         raise ValueError(f"the header of {fname} claims {count} vectors of {dim} numbers")
-    least = count * (2 + 4 * dim if binary else 1 + 2 * dim)
-    if least > size - end:
-        raise ValueError(
-            f"the header of {fname} claims {count} vectors of {dim} numbers, which take at least {least} bytes, "
-            f"but {max(0, size - end - 1)} follow it"
-        )
-    return count, dim, min(end + 1, size)
+    return count, dim, min(end + 1, len(data))
+
+
+def _unheaded(fname, data, limit):
+    """Return how many lines a file of vectors has, or `limit` if that is fewer, how many numbers its first, and 0."""
+    line = data[: _line_end(data, 0)]
+    dim, count = len(line.split()) - 1, 0
+    if dim < 1:
+        raise ValueError(f"{fname} begins with a line of {dim + 1} parts, expected a word and numbers")
+    if HEADER.fullmatch(line):
+        raise ValueError(f"{fname} begins with {line!r}, which looks like a header, but no_header is True")
+    for start in range(0, len(data), SCAN):
+        count += data[start : start + SCAN].count(b"\n")
+        if count >= limit:
+            break
+    return min(count + (data[-1:] != b"\n"), limit), dim, 0
+
+
+def _ends_in_number(word):
+    """Return whether a word, as bytes, is one of several parts of which the last is a number."""
+    parts = word.split()
+    if len(parts) < 2 or b"_" in parts[-1]:
+        return False
+    try:
+        float(parts[-1])
+    except ValueError:
+        return False
+    return True
 
 
 def _line_end(data, at):
     end = data.find(b"\n", at)
     return len(data) if end < 0 else end
+
+
+def _counts(path, encoding):
+    """Return how often each word was seen, as a file tells it."""
+    counts = {}
+    for number, line in enumerate(_lines(path, encoding), 1):
+        if not line.strip():
+            continue
+        try:
+            word, count = line.rsplit(maxsplit=1)
+            counts[word] = int(count)
+        except ValueError:
+            raise ValueError(
+                f"line {number} of {path} is {line!r}, expected a word and how often it was seen"
+            ) from None
+    return counts
 
 
 def _lines(path, encoding):
@@ -575,11 +641,19 @@ def _lengths(rows):
     return norms
 
 
+def _is_pair(given):
+    """Return whether this is a word or vector with its weight."""
+    return (
+        isinstance(given, tuple) and len(given) == 2 and not isinstance(given[0], Real) and isinstance(given[1], Real)
+    )
+
+
 def _listed(given):
     """Return what was given for `positive` or `negative` as a list of words, vectors and pairs."""
     if given is None:
         return []
-    return [given] if isinstance(given, str | tuple) or (isinstance(given, np.ndarray) and given.ndim == 1) else given
+    vector = isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "iuf"
+    return [given] if isinstance(given, str) or vector or _is_pair(given) else given
 
 
 def _largest(values, n, without):

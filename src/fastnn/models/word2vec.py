@@ -29,6 +29,7 @@ SCAN = 200_000  # words that are counted at a time
 LETTERS = 6  # of a word and the space after it, about
 SEEN = ("corpus_count", "corpus_total_words")  # of the text, which a file keeps
 SHARING = 3  # words of a context, at most, that share negatives
+SPACES = b" \t\n\v\f\r"
 TOGETHER = 16  # windows whose softmax is taken at once
 PADDING = 16  # numbers that rows are a multiple of
 
@@ -83,6 +84,8 @@ class Word2Vec(Module):
     ------
     ValueError
         If an argument is out of range, or the text holds fewer than two words that are common enough.
+    FloatingPointError
+        If vectors have grown beyond all bounds, which a smaller `alpha` prevents.
 
     Notes
     -----
@@ -126,7 +129,7 @@ class Word2Vec(Module):
         deterministic=False,
     ):
         self.vector_size = as_count(vector_size, "vector_size")
-        self.alpha, self.min_alpha = as_positive(alpha, "alpha"), as_positive(min_alpha, "min_alpha", zero=True)
+        self.alpha, self.min_alpha = _as_rate(alpha, "alpha"), _as_rate(min_alpha, "min_alpha", zero=True)
         self.window, self.min_count = as_count(window, "window"), as_count(min_count, "min_count", least=0)
         self.sample, self.ns_exponent = as_positive(sample, "sample", zero=True), float(ns_exponent)
         self.seed, self.workers = as_count(seed, "seed", least=0), as_count(workers, "workers")
@@ -151,18 +154,19 @@ class Word2Vec(Module):
         """Count the words of a text, and give each that is common enough a vector."""
         text = _text(sentences, corpus_file)
         counts, self.corpus_count, self.corpus_total_words = text.count()
-        self._make_tables({word: count for word, count in counts.items() if count >= self.min_count})
-
-    def _make_tables(self, counts):
+        counts = {word: count for word, count in counts.items() if count >= self.min_count}
         if len(counts) < 2:
             raise ValueError(
                 f"the text holds {len(counts)} different words of at least min_count = {self.min_count}, expected 2"
             )
         words = sorted(counts, key=counts.get, reverse=True)
-        self.wv = KeyedVectors(self.vector_size, words, [counts[word] for word in words])
-        start = np.random.default_rng(self.seed).random((len(words), self.vector_size), np.float32)
-        self.wv.weight.value = _padded(len(words), self.vector_size)
+        self._make_tables(words, [counts[word] for word in words])
+        start = np.random.default_rng(self.seed).random(self.wv.vectors.shape, np.float32)
         self.wv.vectors[...] = (start * 2 - 1) / self.vector_size
+
+    def _make_tables(self, words, counts):
+        self.wv = KeyedVectors(self.vector_size, words, counts)
+        self.wv.weight.value = _padded(len(words), self.vector_size)
         self.output.value = _padded(len(words), self.vector_size)
 
     # ---- training -------------------------------------------------------------------------------------------
@@ -195,11 +199,19 @@ class Word2Vec(Module):
         -------
         trained, raw : int
             How many words were trained on, and how many gone through.
+
+        Raises
+        ------
+        ValueError
+            If there is no vocabulary yet, or an argument is out of range.
+        FloatingPointError
+            If vectors have grown beyond all bounds, which a smaller `start_alpha` prevents; they are of no use then.
         """
         if not len(self.wv):
             raise ValueError("there is no vocabulary yet: call build_vocab, or give a text to the constructor")
         epochs = self.epochs if epochs is None else as_count(epochs, "epochs")
-        rates = (self.alpha if start_alpha is None else start_alpha, self.min_alpha if end_alpha is None else end_alpha)
+        start = self.alpha if start_alpha is None else _as_rate(start_alpha, "start_alpha")
+        end = self.min_alpha if end_alpha is None else _as_rate(end_alpha, "end_alpha", zero=True)
         self.running_training_loss = 0.0
         self._prepare()
         text = _text(sentences, corpus_file, total_words or self.corpus_total_words)
@@ -207,11 +219,16 @@ class Word2Vec(Module):
         trained = raw = 0
         threads = 1 if self.deterministic else self.workers
         with _pool(self.workers) if self.deterministic else nullcontext():
-            results = _in_threads(work, self._jobs(text, epochs, *rates, progress), threads)
+            results = _in_threads(work, self._jobs(text, epochs, start, end, progress), threads)
         for kept, words, loss in results:
             trained, raw = trained + kept, raw + words
             self.running_training_loss += loss
-        self.wv.fill_norms()
+        with np.errstate(all="ignore"):
+            self.wv.fill_norms()
+        if not (np.isfinite(self.wv.get_norms()).all() and np.isfinite(self.syn1neg).all()):
+            raise FloatingPointError(
+                f"vectors have grown beyond all bounds, at a learning rate of {start:g} at the start"
+            )
         return trained, raw
 
     def _prepare(self):
@@ -219,7 +236,11 @@ class Word2Vec(Module):
         counts = self.wv.counts.astype(float)
         share = counts / counts.sum()
         self._keep = np.minimum(np.sqrt(self.sample / share) + self.sample / share, 1) if self.sample else None
-        self._table = F.alias_table(counts**self.ns_exponent)
+        with np.errstate(all="ignore"):
+            weights = counts**self.ns_exponent
+        if not 0 < weights.sum() < np.inf:
+            raise ValueError(f"ns_exponent is {self.ns_exponent}, which takes counts beyond what a float holds")
+        self._table = F.alias_table(weights)
         kept = share if self._keep is None else share * self._keep
         self._block = max(1, min(int(STALE[0] * kept.sum() / kept.max()), STALE[1])) if self.deterministic else 1
 
@@ -242,7 +263,8 @@ class Word2Vec(Module):
             ids, ends, self.window, rng, keep=self._keep, shrink=self.shrink_windows
         )
         if not self.negative:
-            return len(centres), words, self._softmax_steps(centres, contexts, bounds, rate)
+            with np.errstate(all="ignore"):  # numbers beyond all bounds are found when all is done
+                return len(centres), words, self._softmax_steps(centres, contexts, bounds, rate)
         trained = len(centres)
         if self.sg:
             centres, bounds = _parts(centres, bounds, SHARING)
@@ -259,6 +281,7 @@ class Word2Vec(Module):
     def _softmax_steps(self, centres, contexts, bounds, rate):
         """Train to tell the words in the middle from all others, some windows at a time; return the loss."""
         vectors, output, loss = _whole(self.wv.vectors), _whole(self.syn1neg), 0.0
+        no_bias = np.zeros(len(output), output.dtype)
         for start in range(0, len(centres), TOGETHER):
             part = slice(start, start + TOGETHER)
             around = contexts[bounds[start] : bounds[min(start + TOGETHER, len(centres))]]
@@ -276,9 +299,10 @@ class Word2Vec(Module):
                 targets, owner = targets[some], (np.cumsum(some) - 1)[owner]
             if not len(rows):
                 continue
-            missed, gradient = F.softmax_cross_entropy(rows @ output.T, targets, reduction="sum")
-            gain = -rate * (gradient @ output)
-            output -= rate * (gradient.T @ rows)
+            missed, gradient = F.softmax_cross_entropy(F.affine(rows, output, no_bias), targets, reduction="sum")
+            drows, doutput, _ = F.affine_backward(gradient, rows, output)
+            gain = -rate * drows
+            output -= rate * doutput
             if not self.sg:
                 gain = (gain if self.cbow_mean else gain / lengths[some, None])[owner]
             np.add.at(vectors, around, gain)
@@ -305,12 +329,20 @@ class Word2Vec(Module):
         vocabulary, seen = config.pop("vocabulary"), {name: config.pop(name) for name in SEEN}
         model = cls(**config)
         if vocabulary["words"]:
-            model._make_tables(dict(zip(vocabulary["words"], vocabulary["counts"], strict=True)))
+            model._make_tables(vocabulary["words"], vocabulary["counts"])
         vars(model).update(seen)
         return model
 
     def __repr__(self):
         return f"Word2Vec({len(self.wv):,} words, vector_size={self.vector_size}, alpha={self.alpha})"
+
+
+def _as_rate(value, name, zero=False):
+    """Return a learning rate, or raise unless it is a finite number above 0, or 0 where that will do."""
+    rate = as_positive(value, name, zero)
+    if rate == np.inf:
+        raise ValueError(f"{name} is inf, expected a finite number")
+    return rate
 
 
 def _parts(centres, bounds, most):
@@ -408,10 +440,11 @@ class _Lines:
         self.path = path
 
     def count(self):
-        counts, lines = Counter(), 0
+        counts, lines, piece = Counter(), 0, b"\n"
         for piece, _ in self.pieces(SCAN):
             counts.update(piece.split())
             lines += piece.count(b"\n")
+        lines += not piece.endswith(b"\n")  # the last one may lack its end
         try:
             return {word.decode(): count for word, count in counts.items()}, lines, counts.total()
         except UnicodeDecodeError as error:
@@ -419,18 +452,19 @@ class _Lines:
 
     def pieces(self, size):
         """Yield (bytes, share of the text before them): whole lines, or words where a line is longer."""
-        size, seen, rest = LETTERS * size, 0, b""
+        size, seen, rest, held = LETTERS * size, 0, [], 0
         with open(self.path, "rb") as file:
             total = max(1, os.fstat(file.fileno()).st_size)
             while chunk := file.read(size):
-                cut = max(chunk.rfind(b"\n"), chunk.rfind(b" ") if len(rest) >= size else -1) + 1
+                cut = 1 + (chunk.rfind(b"\n") if held < size else max(map(chunk.rfind, SPACES)))
                 if cut == 0:
-                    rest += chunk
+                    rest.append(chunk)
+                    held += len(chunk)
                     continue
-                yield rest + chunk[:cut], min(1, seen / total)
-                seen, rest = seen + len(rest) + cut, chunk[cut:]
-        if rest:
-            yield rest, min(1, seen / total)
+                yield b"".join([*rest, chunk[:cut]]), min(1, seen / total)
+                seen, rest, held = seen + held + cut, [chunk[cut:]], len(chunk) - cut
+        if held:
+            yield b"".join(rest), min(1, seen / total)
 
     def encoder(self, wv):
         return F.WordIndex([word.encode() for word in wv.index_to_key]).encode

@@ -46,7 +46,7 @@ def read_text(vectors, spans, data, at):
         end = len(data) if end < 0 else end
         parts = data[at:end].rstrip().rsplit(maxsplit=vectors.shape[1])
         try:
-            if len(parts) <= vectors.shape[1]:
+            if len(parts) <= vectors.shape[1] or b"_" in b"".join(parts[1:]):  # which Python allows in numbers
                 return row, at
             vectors[row] = [float(number) for number in parts[1:]]
         except ValueError:
