@@ -194,6 +194,14 @@ def test_load_state_dict_refuses_what_does_not_fit():
         optim.Adam([Parameter(np.ones(3))]).load_state_dict(state)
     with pytest.raises(ValueError, match="state of parameter 0 holds exp_avg, exp_avg_sq"):
         optim.SGD([Parameter(np.ones(2))]).load_state_dict(state)
+    with pytest.raises(ValueError, match=r"state holds \[\], expected 'state' and 'param_groups'"):
+        opt.load_state_dict({})
+    for rate in (-1.0, np.nan, np.inf):
+        wrong = opt.state_dict()
+        wrong["param_groups"][0]["lr"] = rate
+        with pytest.raises(ValueError, match=f"lr is {rate}, expected at least 0 and finite"):
+            opt.load_state_dict(wrong)
+    assert opt.param_groups[0]["lr"] == 1e-3
     state["state"].clear()
     with pytest.raises(ValueError, match=r"state has the options amsgrad, betas, .*, which SGD has not"):
         optim.SGD([Parameter(np.ones(2))]).load_state_dict(state)
@@ -232,6 +240,13 @@ def test_constructors_refuse_nonsense():
         optim.SGD([a], nesterov=True)
     with pytest.raises(ValueError, match="betas is"):
         optim.Adam([a], betas=(0.9, 1.0))
+    with pytest.raises(ValueError, match=r"betas is 0\.9, expected two numbers"):
+        optim.Adam([a], betas=0.9)
+    with pytest.raises(TypeError, match=r"params is Parameter\(\(2,\), float64\), expected .* in a list"):
+        optim.SGD(a)
+    for groups in ([{"lr": 1}], [{"params": a}, Parameter(np.ones(2))]):
+        with pytest.raises(TypeError, match="expected a dict with 'params'"):
+            optim.SGD(groups)
 
 
 # ---- sparse gradients ---------------------------------------------------------------------------------------
@@ -317,6 +332,26 @@ def test_a_step_that_raises_has_not_counted(make, bad):
         step(other, other_a, other_b)
     for mine, its in (a, other_a), (b, other_b):
         np.testing.assert_array_equal(mine.value, its.value)
+
+
+@pytest.mark.parametrize("optimizer", [optim.SGD, optim.Adam, optim.Adagrad])
+@pytest.mark.parametrize(
+    "bad",
+    [np.ones(3), np.ones((2, 2), np.float32), SparseGrad(np.array([2]), np.ones((1, 2))), np.ones((2, 2)).T[::-1]],
+)
+@pytest.mark.parametrize("together", [True, False])
+def test_a_step_that_raises_updates_nothing(optimizer, bad, together):
+    """Neither parameters of other groups, nor others of the same group at another step."""
+    a, b = Parameter(np.ones((2, 2))), Parameter(np.ones((2, 2)))
+    opt = optimizer([a, b] if together else [{"params": [a]}, {"params": [b]}])
+    a.grad = np.ones((2, 2))
+    opt.step()
+    before = a.value.copy()
+    b.grad = bad
+    with pytest.raises((TypeError, ValueError, IndexError)):
+        opt.step()
+    np.testing.assert_array_equal(a.value, before)
+    np.testing.assert_array_equal(b.value, 1)
 
 
 def test_sparse_gradients_add_up():

@@ -116,6 +116,11 @@ def test_warm_up_comes_before_the_schedule():
     assert [three(i) for i in range(6)] == [1, 1, 0, 1, 3, 3]
 
 
+def test_a_cycle_that_only_rises_ends_as_well():
+    schedule = schedules.one_cycle(1.0, 10, rise=1.0, final=0.5)
+    assert [schedule(i) for i in (9, 10, 11)] == [1, 0.5, 0.5]
+
+
 @pytest.mark.parametrize(
     ("make", "error", "words"),
     [
@@ -131,6 +136,15 @@ def test_warm_up_comes_before_the_schedule():
         (lambda: schedules.join([1, 2], []), ValueError, r"boundaries are \[\], expected 1 steps"),
         (lambda: schedules.join([1, 2, 3], [5, 2]), ValueError, r"boundaries are \[5, 2\], expected 2 steps in rising"),
         (lambda: schedules.warm_up(-2, 3), ValueError, "schedule is -2"),
+        (lambda: schedules.constant(math.inf), ValueError, "rate is inf, expected at least 0 and finite"),
+        (
+            lambda: schedules.warm_up(Plateau(1), 3),
+            TypeError,
+            "schedule is a Plateau, to which nobody tells the scores",
+        ),
+        (lambda: schedules.by_epoch(Plateau(1), 3), TypeError, "schedule is a Plateau"),
+        (lambda: schedules.join([1, Plateau(1)], [3]), TypeError, "one of schedules is a Plateau"),
+        (lambda: Plateau(1).load_state_dict({"best": 1}), ValueError, "state holds .'best'., expected best, waited"),
         (lambda: Plateau(1, factor=1), ValueError, "factor is 1"),
         (lambda: Plateau(1, patience=-1), ValueError, "patience is -1"),
     ],
@@ -178,6 +192,11 @@ def test_range_test_finds_where_losses_rise_and_changes_nothing():
     assert len(rates) == 7
     rates, losses = run.range_test(DATA, low=1e300, high=1e305, steps=7, stop=math.inf)
     assert len(rates) < 7  # overflow ends it as well
+    bad = DATA[0].copy()
+    bad[3, 2] = np.nan
+    for size in (1, 40):  # found at once or later
+        with pytest.raises(FloatingPointError, match=r"input 0 of the batch holds nan at \(\d+, 2\)"):
+            trainer().range_test((bad, DATA[1]), batch_size=size, high=1e-3)
 
 
 # ---- fan-in -------------------------------------------------------------------------------------------------

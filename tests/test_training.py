@@ -19,6 +19,7 @@ import fastnn
 from fastnn import nn, optim
 from fastnn.data import batches
 from fastnn.io import load_arrays
+from fastnn.schedules import Plateau
 from fastnn.training import History, Trainer, accuracy, binary_accuracy
 
 X = np.random.default_rng(0).standard_normal((70, 3)).astype(np.float32)
@@ -141,6 +142,70 @@ def test_clip_norm_limits_a_step():
     assert np.linalg.norm(weights(net) - before) == pytest.approx(1e-3, rel=1e-4)
 
 
+class Seen(nn.Module):
+    """A layer that counts its calls, in a buffer."""
+
+    def __init__(self):
+        self.calls = nn.Buffer(np.zeros(2))
+
+    def vjp(self, x, *, training=True):
+        self.calls.value = self.calls.value + 1
+        return x, lambda dy: dy
+
+
+def test_parameters_of_no_optimiser_stay_and_do_not_count():
+    net, alone = network(), network()[3]
+    hidden = np.tanh(net[0](DATA[0]))
+    options = {"clip_norm": 0.3, "rng": 0}
+    Trainer(net, "softmax_cross_entropy", optim.SGD(net[3].parameters(), lr=0.5), **options).fit(DATA, epochs=20)
+    run = Trainer(alone, "softmax_cross_entropy", optim.SGD(alone.parameters(), lr=0.5), **options)
+    run.fit((hidden, DATA[1]), epochs=20)
+    np.testing.assert_allclose(net[3].weight.value, alone.weight.value, rtol=1e-4)
+    np.testing.assert_array_equal(net[0].weight.value, network()[0].weight.value)
+    table = nn.Embedding(4, 3, sparse=True, rng=0)
+    net = nn.Sequential(table, nn.Linear(3, 2, rng=1))
+    run = Trainer(net, "softmax_cross_entropy", optim.SGD(net[1].parameters()))
+    run.fit((np.arange(20) % 4, np.arange(20) % 2), epochs=9, batch_size=10)
+    assert len(table.weight.grad.rows) == 10
+
+
+@pytest.mark.parametrize("what", ["data", "metric", "schedule", "optimizer", "clip"])
+def test_a_step_that_raises_was_not_made(what):
+    norm, seen, x = nn.BatchNorm1d(3), Seen(), DATA[0].copy()
+    net = nn.Sequential(norm, seen, nn.Linear(3, 2, rng=0))
+    options = {"metrics": {"m": lambda output, target: 1 / (len(target) - 10)}} if what == "metric" else {}
+    options |= {"schedule": lambda step: [0.1, 0.1, math.nan][step]} if what == "schedule" else {}
+    options |= {"clip_norm": 1, "penalty": lambda model: run.step == 2 and spoil()} if what == "clip" else {}
+    x[45] = np.nan if what == "data" else 0
+
+    def spoil():
+        net[2].bias.grad[:] = np.inf
+
+    run = Trainer(net, "softmax_cross_entropy", optim.SGD(net.parameters(), lr=0.1), **options)
+    if what == "optimizer":
+        run.penalty = lambda model: run.step == 2 and setattr(net[2].bias, "grad", np.ones(9, np.float32))
+    with pytest.raises((FloatingPointError, ZeroDivisionError, ValueError)) as raised:
+        run.fit((x, DATA[1]), epochs=1, batch_size=20, shuffle=False)
+    assert what != "schedule" or "the schedule's rate of step 3 is nan" in str(raised.value)
+    other = trainer(nn.Sequential(nn.BatchNorm1d(3), Seen(), nn.Linear(3, 2, rng=0)))
+    other.optimizer = optim.SGD(other.model.parameters(), lr=0.1)
+    other.fit((DATA[0][:40], DATA[1][:40]), epochs=1, batch_size=20, shuffle=False)
+    np.testing.assert_array_equal(weights(net), weights(other.model))
+    assert (run.step, run._sums.count, seen.calls.value[0]) == (2, 40, 2)
+
+
+def test_a_second_trainer_takes_the_rates_that_groups_were_given():
+    net = network()
+    groups = [{"params": net[0].parameters()}, {"params": net[3].parameters(), "lr": 0.1}]
+    optimizer = optim.RMSprop(groups, lr=0.2)
+    for schedule in (lambda step: 0.0, lambda step: 0.2):
+        Trainer(net, "softmax_cross_entropy", optimizer, schedule=schedule).fit(DATA, epochs=1)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.1]
+    again = optim.RMSprop(groups, lr=0.4)
+    again.load_state_dict(optimizer.state_dict())  # the rates of now, not those that were given
+    assert [group["initial_lr"] for group in again.param_groups] == [0.4, 0.1]
+
+
 def test_a_first_layer_is_not_asked_for_what_nobody_reads():
     net, asked = network(), []
     vjp = net[0].vjp
@@ -202,6 +267,18 @@ def test_reports_are_spread_evenly(epochs, reports, steps):
     assert history.column("epoch") == [step // 5 for step in steps]
     assert rates == pytest.approx([step / 5 / epochs for step in range(steps[-1])])
     assert run.progress == 1
+
+
+def test_rounding_puts_off_no_report():
+    history = trainer().fit(DATA, epochs=49, reports=49, batch_size=50)
+    assert history.column("step") == list(range(1, 50))
+
+
+def test_a_second_fit_may_look_at_another_score():
+    run = trainer()
+    run.fit(DATA, epochs=2)
+    run.fit(DATA, epochs=4, validation=HELD_OUT, patience=1)
+    assert run.best in run.history[2:]
 
 
 def test_a_report_averages_what_came_after_the_one_before():
@@ -335,6 +412,10 @@ def test_metrics():
     assert accuracy(logits, np.array([[0, 0], [0, 0]])) == 0.5
     assert accuracy(logits, np.array([[[1, 0], [0, 1]], [[0, 1], [0, 1]]])) == 0.75
     assert binary_accuracy([[0.1, -0.1]], [[True, True]]) == 0.5
+    with pytest.raises(ValueError, match=r"target has shape \(3, 1\), expected \(3,\) for classes or \(3, 2\)"):
+        accuracy(np.ones((3, 2)), np.ones((3, 1), int))
+    with pytest.raises(ValueError, match=r"target has shape \(3,\), expected \(3, 1\)"):
+        binary_accuracy(np.ones((3, 1)), np.ones(3))
 
 
 # ---- checkpoints --------------------------------------------------------------------------------------------
@@ -491,6 +572,62 @@ def test_resume_rejects(tmp_path):
         trainer().fit(DATA, **options)
     with pytest.raises(ValueError, match="checkpoint is None"):
         trainer().fit(DATA, epochs=2, resume=True)
+
+
+class Several(nn.Module):
+    """A layer with generators in a list."""
+
+    def __init__(self):
+        self.rngs, self.weight = [np.random.default_rng(i) for i in (3, 4)], nn.Parameter(np.ones(3, np.float32))
+
+    def vjp(self, x, *, training=True):
+        noise = np.float32(1) + sum(rng.standard_normal(dtype=np.float32) for rng in self.rngs)
+
+        def back(dy):
+            self.weight.accumulate((dy * x * noise).sum(axis=0))
+            return dy * self.weight.value * noise
+
+        return x * self.weight.value * noise, back
+
+
+def test_generators_in_a_list_are_kept(tmp_path):
+    def run(epochs, **options):
+        net = nn.Sequential(Several(), nn.Linear(3, 2, rng=0))
+        trainer(net).fit(DATA, epochs=epochs, **options)
+        return weights(net)
+
+    run(1, checkpoint=tmp_path / "run")
+    np.testing.assert_array_equal(run(2, checkpoint=tmp_path / "run", resume=True), run(2))
+
+
+@pytest.mark.parametrize(
+    ("middle", "change", "words"),
+    [
+        (nn.Dropout(0.1, rng=0), {}, r"no generator model\.1\._rng in the checkpoint"),
+        (
+            None,
+            {"rng": np.random.Generator(np.random.MT19937(0))},
+            "its generator rng was a PCG64, and is now a MT19937",
+        ),
+        (None, {"schedule": None}, "its schedule had a memory, and the present one has none"),
+        (None, {"groups": 2}, r"state has groups of \[4\] parameters, expected \[2, 2\]"),
+    ],
+)
+def test_what_cannot_be_gone_on_with_changes_nothing(tmp_path, middle, change, words):
+    def made(seed, middle=None, groups=1, **options):
+        net = nn.Sequential(nn.Linear(3, 8, rng=seed), middle or nn.Activation("tanh"), nn.Linear(8, 2, rng=seed))
+        size = 4 // groups
+        parts = [{"params": net.parameters()[i : i + size]} for i in range(0, 4, size)]
+        options = {"schedule": Plateau(0.1), "rng": 0, **options}
+        return Trainer(net, "softmax_cross_entropy", optim.Adam(parts), **options)
+
+    made(0).fit(DATA, epochs=1, checkpoint=tmp_path / "run")
+    run = made(1, middle, **change)
+    before = weights(run.model)
+    with pytest.raises(ValueError, match=words):
+        run.fit(DATA, epochs=2, checkpoint=tmp_path / "run", resume=True)
+    np.testing.assert_array_equal(weights(run.model), before)
+    assert (run.step, run.history, run.optimizer.state_dict()["state"]) == (0, [], {})
 
 
 @pytest.mark.parametrize("path", [".", "missing/run", "file/run"])
@@ -654,11 +791,19 @@ def test_fit_rejects(train, error, words):
         ({"seconds": math.nan}, "seconds is nan"),
         ({"epochs": 1, "reports": 0}, "reports is 0"),
         ({"epochs": 1, "patience": 0}, "patience is 0"),
+        ({"epochs": 1, "monitor": "acuracy"}, "monitor is 'acuracy', expected one of epoch, .*, loss, accuracy$"),
+        ({"epochs": 1, "monitor": "validation_loss"}, "monitor is 'validation_loss'"),
+        ({"epochs": 1, "monitor": "accuracy"}, "schedule has maximize=False, expected True, as accuracy is monitored"),
+        ({"epochs": 1, "callbacks": print}, "callbacks is <built-in function print>, expected functions in a list"),
+        ({"epochs": 1, "step_callbacks": [3]}, r"step_callbacks is \[3\], expected functions"),
+        ({"epochs": 1, "notes": {"a": {1}}}, "notes cannot be written to a checkpoint: .*set is not JSON"),
     ],
 )
 def test_fit_rejects_options(options, words):
-    with pytest.raises(ValueError, match=words):
-        trainer().fit(DATA, **options)
+    run = trainer(schedule=Plateau(0.1))
+    with pytest.raises((ValueError, TypeError), match=words):
+        run.fit(DATA, **options)
+    assert run.step == 0
 
 
 @pytest.mark.parametrize(
@@ -667,12 +812,17 @@ def test_fit_rejects_options(options, words):
         ({"loss": "sigmoid"}, "loss is 'sigmoid', expected the name of a loss"),
         ({"metrics": ["auc"]}, "metrics hold 'auc', expected names among accuracy, binary_accuracy"),
         ({"clip_norm": 0}, "clip_norm is 0"),
+        ({"metrics": {"loss": accuracy}}, "metrics hold the name 'loss', expected another one"),
+        ({"metrics": {"validation_loss": accuracy}}, "metrics hold the name 'validation_loss'"),
+        ({"model": X}, "model is a ndarray, expected a Module"),
+        ({"model": network().astype(np.float64)}, "optimizer holds 4 parameters that are not the model's"),
     ],
 )
 def test_trainer_rejects(options, words):
     net = network()
-    with pytest.raises(ValueError, match=words):
-        Trainer(net, **{"loss": "mse_loss", "optimizer": optim.SGD(net.parameters()), **options})
+    options = {"model": net, **options}
+    with pytest.raises((ValueError, TypeError), match=words):
+        Trainer(**{"loss": "mse_loss", "optimizer": optim.SGD(net.parameters()), **options})
 
 
 def test_a_validation_that_holds_nan_is_named():

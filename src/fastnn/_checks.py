@@ -1,5 +1,6 @@
 """What both twins ask of their arguments: the dtype rule, the class axis, and errors that name the argument."""
 
+import math
 import operator
 from typing import NamedTuple
 
@@ -269,6 +270,16 @@ def check_arrays(arrays, name):
             raise TypeError(f"{name}[{i}] has dtype {x.dtype}, expected float32 or float64")
         if not x.flags.writeable:
             raise ValueError(f"{name}[{i}] is read-only")
+
+
+def check_rate(name, value):
+    """Raise ValueError unless a rate is a finite number of at least 0."""
+    try:
+        right = bool(0 <= value < math.inf)
+    except (TypeError, ValueError):  # no number, or several
+        right = False
+    if not right:
+        raise ValueError(f"{name} is {value!r}, expected at least 0 and finite")
 
 
 def check_limit(name, value):

@@ -8,7 +8,7 @@ from operator import itemgetter
 import numpy as np
 
 from fastnn._backend import functions as F
-from fastnn._checks import check_limit
+from fastnn._checks import check_limit, check_rate, check_sparse_update, check_update
 from fastnn.nn.module import Parameter, SparseGrad
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "clip_grad_value",
 ]
 
-# options of PyTorch's groups that choose how it computes, not what
-_OF_PYTORCH = {"foreach", "fused", "capturable", "differentiable"}
+# what groups hold that is not taken over: options by which PyTorch chooses how it computes, and what a group was given
+_LEFT_ASIDE = {"foreach", "fused", "capturable", "differentiable", "initial_lr", "params"}
 
 
 def _step_alone(state):
@@ -37,11 +37,13 @@ class Optimizer:
     Attributes
     ----------
     param_groups : list of dict
-        Each with its "params" and its own options; a change, say of "lr", holds from the next step on.
+        Each with its "params" and its own options; a change, say of "lr", holds from the next step on. "initial_lr"
+        stays the rate that the group was given.
 
     A subclass names in `_slots(group)` the arrays that it keeps for each parameter, and writes
     `_update(group, step, values, grads, *slots)` for lists of parameters at the same step; where it can,
-    `_update_rows(group, step, value, rows, grad_rows, *slots)` for one with a sparse gradient.
+    `_update_rows(group, step, value, rows, grad_rows, *slots)` for one with a sparse gradient. `_check_kind` says which
+    gradients it takes.
     """
 
     slots = ()  # the names of all arrays that there may be
@@ -50,6 +52,8 @@ class Optimizer:
         self.param_groups = []
         self._state = {}  # parameter -> {"step": count, slot: array}
         self._defaults = defaults
+        if not hasattr(params, "__iter__"):
+            raise TypeError(f"params is {params!r}, expected several parameters, or dicts that hold them, in a list")
         groups = list(params)
         if not groups:
             raise ValueError("params is empty, expected parameters or dicts that hold them")
@@ -60,6 +64,8 @@ class Optimizer:
 
     def add_param_group(self, group):
         """Add a dict of "params" and the options in which they differ from the defaults."""
+        if not isinstance(group, dict) or "params" not in group:
+            raise TypeError(f"params holds {group!r}, expected a dict with 'params'")
         params = group["params"]
         group = {**self._defaults, **group, "params": [params] if isinstance(params, Parameter) else list(params)}
         unknown = sorted(group.keys() - self._defaults.keys() - {"params"})
@@ -73,15 +79,15 @@ class Optimizer:
                 raise ValueError(f"{parameter!r} is there twice, expected each parameter in one group, once")
             known.add(id(parameter))
         self._check(group)
-        self.param_groups.append(group)
+        self.param_groups.append({**group, "initial_lr": group["lr"]})
 
     def _check(self, group):
         """Raise ValueError unless the options of a group are in their ranges."""
         for name in ("lr", "eps", "weight_decay", "momentum", "alpha", "lr_decay", "initial_accumulator_value"):
             if name in group:
-                check_limit(name, group[name])
+                check_rate(name, group[name])
         betas = group.get("betas", (0, 0))
-        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        if np.shape(betas) != (2,) or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas is {betas}, expected two numbers from 0 to below 1")
 
     def zero_grad(self):
@@ -91,7 +97,8 @@ class Optimizer:
                 parameter.grad = None
 
     def step(self):
-        """Update every parameter that has a gradient, in place."""
+        """Update every parameter that has a gradient, in place; none if there is a gradient that does not fit."""
+        dense, sparse = [], []
         for group in self.param_groups:
             batches = {}  # by number of steps, the states and the arrays of parameters
             names = self._slots(group)
@@ -108,18 +115,27 @@ class Optimizer:
                     step, *arrays = kept(state)
                 step += 1
                 if type(grad) is SparseGrad:
-                    self._update_rows(group, step, parameter.value, grad.rows, grad.values, *arrays)
-                    state["step"] = step
+                    self._check_kind(group, sparse=True)
+                    sparse.append((group, step, state, (parameter.value, grad.rows, grad.values, *arrays)))
                     continue
                 if step not in batches:
                     batches[step] = [], []
                 states, batch = batches[step]
                 states.append(state)
                 batch.append((parameter.value, grad, *arrays))
-            for step, (states, batch) in batches.items():
-                self._update(group, step, *zip(*batch, strict=True))
-                for state in states:  # only now: an update may raise
-                    state["step"] = step
+            if batches:
+                self._check_kind(group, sparse=False)
+                for step, batch in batches.items():
+                    dense.append((group, step, batch))
+        if len(dense) + len(sparse) > 1:  # a single update checks all before it writes
+            _check_gradients(dense, sparse)
+        for group, step, (states, batch) in dense:
+            self._update(group, step, *zip(*batch, strict=True))
+            for state in states:  # only now: an update may raise
+                state["step"] = step
+        for group, step, state, arrays in sparse:
+            self._update_rows(group, step, *arrays)
+            state["step"] = step
 
     def _begin(self, group, parameter, names):
         """Return the state of a parameter with all these arrays; new ones hold zeros, or what `_initial` says."""
@@ -136,8 +152,10 @@ class Optimizer:
     def _initial(self, group, name):
         return 0.0
 
-    def _update_rows(self, group, step, value, rows, grad_rows, *slots):
-        raise TypeError(f"{type(self).__name__} does not take sparse gradients; SGD, Adagrad and SparseAdam do")
+    def _check_kind(self, group, sparse):
+        """Raise unless the group takes gradients of this kind."""
+        if sparse:
+            raise TypeError(f"{type(self).__name__} does not take sparse gradients; SGD, Adagrad and SparseAdam do")
 
     def _numbered(self):
         """Yield (number, parameter), counted through all groups."""
@@ -163,8 +181,10 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If groups, numbers or shapes differ; nothing is changed then.
+            If groups, numbers or shapes differ, or an option is out of range; nothing is changed then.
         """
+        if not {"state", "param_groups"} <= state.keys():
+            raise ValueError(f"state holds {list(state)}, expected 'state' and 'param_groups'")
         groups = state["param_groups"]
         sizes = [len(group["params"]) for group in groups]
         own_sizes = [len(group["params"]) for group in self.param_groups]
@@ -189,18 +209,21 @@ class Optimizer:
                     )
                 entry[slot] = array
             loaded[parameter] = entry
-        options = [{k: v for k, v in group.items() if k != "params" and k not in _OF_PYTORCH} for group in groups]
+        options = [{k: v for k, v in group.items() if k not in _LEFT_ASIDE} for group in groups]
         unknown = sorted({name for group in options for name in group} - self._defaults.keys())
         if unknown:
             raise ValueError(f"state has the options {', '.join(unknown)}, which {type(self).__name__} has not")
-        for own, group in zip(self.param_groups, options, strict=True):
+        merged = [{**own, **group} for own, group in zip(self.param_groups, options, strict=True)]
+        for group in merged:
+            self._check(group)
+        for own, group in zip(self.param_groups, merged, strict=True):
             own.update(group)
         self._state = loaded
 
     def __repr__(self):
         lines = [f"{type(self).__name__} ("]
         for i, group in enumerate(self.param_groups):
-            options = ", ".join(f"{name}={value}" for name, value in group.items() if name != "params")
+            options = ", ".join(f"{name}={value}" for name, value in group.items() if name in self._defaults)
             lines.append(f"  group {i}: {len(group['params'])} parameters, {options}")
         return "\n".join([*lines, ")"])
 
@@ -277,9 +300,11 @@ class SGD(Optimizer):
         options |= {name: group[name] for name in ("momentum", "dampening", "nesterov", "ema")}
         F.momentum_update(values, grads, velocities, step=None if group["ema"] else step, **options)
 
-    def _update_rows(self, group, step, value, rows, grad_rows, *velocity):
-        if velocity or group["weight_decay"]:
+    def _check_kind(self, group, sparse):
+        if sparse and (group["momentum"] or group["weight_decay"]):
             raise ValueError("a sparse gradient needs momentum=0 and weight_decay=0: other rows would change as well")
+
+    def _update_rows(self, group, step, value, rows, grad_rows):
         F.sparse_sgd_update(value, rows, grad_rows, lr=group["lr"], maximize=group["maximize"])
 
 
@@ -346,9 +371,11 @@ class Adagrad(Optimizer):
     def _update(self, group, step, values, grads, sums):
         F.adagrad_update(values, grads, sums, weight_decay=group["weight_decay"], **self._options(group, step))
 
-    def _update_rows(self, group, step, value, rows, grad_rows, sum_sq):
-        if group["weight_decay"]:
+    def _check_kind(self, group, sparse):
+        if sparse and group["weight_decay"]:
             raise ValueError("a sparse gradient needs weight_decay=0: other rows would change as well")
+
+    def _update_rows(self, group, step, value, rows, grad_rows, sum_sq):
         F.sparse_adagrad_update(value, rows, grad_rows, sum_sq, **self._options(group, step))
 
 
@@ -406,7 +433,7 @@ class RMSprop(Optimizer):
     def _update(self, group, step, values, grads, squares, *others):
         argument = {"grad_avg": "grad_avg", "momentum_buffer": "velocity"}
         arrays = {argument[slot]: several for slot, several in zip(self._slots(group)[1:], others, strict=True)}
-        F.rmsprop_update(values, grads, squares, **arrays, **{k: v for k, v in group.items() if k != "params"})
+        F.rmsprop_update(values, grads, squares, **arrays, **{name: group[name] for name in self._defaults})
 
 
 class Adam(Optimizer):
@@ -538,13 +565,26 @@ class SparseAdam(Optimizer):
     def __init__(self, params, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, *, maximize=False):
         super().__init__(params, lr=lr, betas=betas, eps=eps, maximize=maximize)
 
-    def _update(self, group, step, values, grads, means, squares):
-        raise TypeError("SparseAdam takes sparse gradients only; Adam takes dense ones")
+    def _check_kind(self, group, sparse):
+        if not sparse:
+            raise TypeError("SparseAdam takes sparse gradients only; Adam takes dense ones")
 
     def _update_rows(self, group, step, value, rows, grad_rows, mean, square):
         beta1, beta2 = group["betas"]
         options = {name: group[name] for name in ("lr", "eps", "maximize")}
         F.sparse_adam_update(value, rows, grad_rows, mean, square, step, beta1=beta1, beta2=beta2, **options)
+
+
+def _check_gradients(dense, sparse):
+    """Raise unless all gradients fit their parameters."""
+    for _, _, (_, batch) in dense:
+        for arrays in batch:
+            value, grad = arrays[:2]
+            alike = type(grad) is np.ndarray and grad.dtype is value.dtype
+            if not (alike and grad.shape == value.shape and grad.strides == value.strides):
+                check_update(value, grad)
+    for *_, (value, rows, grad_rows, *_) in sparse:
+        check_sparse_update(value, rows, grad_rows)
 
 
 def _gradients(params):

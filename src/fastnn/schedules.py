@@ -9,7 +9,7 @@ A step is the number of steps made before it, so the first one is 0. What counts
 import math
 from bisect import bisect_right
 
-from fastnn._checks import as_count, as_positive, check_choice, check_limit
+from fastnn._checks import as_count, as_positive, check_choice, check_rate
 from fastnn.nn.embedding import Embedding, EmbeddingBag
 
 __all__ = [
@@ -35,11 +35,15 @@ __all__ = [
 
 def _rate(value, name="rate"):
     """Return a rate, a finite number of at least 0."""
-    check_limit(name, value)
+    check_rate(name, value)
     return float(value)
 
 
 def _schedule(value, name="schedule"):
+    """Return what others may be made of: a schedule without a memory, such as that of a number."""
+    if hasattr(value, "observe"):
+        kind = type(value).__name__
+        raise TypeError(f"{name} is a {kind}, to which nobody tells the scores there: put it around the others instead")
     return value if callable(value) else constant(_rate(value, name))
 
 
@@ -237,7 +241,7 @@ def one_cycle(peak, steps, *, rise=0.3, start=1 / 25, final=4e-6, shape="cosine"
     ----------
     peak : float
     steps : int
-        The last of them, and all after it, have the final rate.
+        The last of them, and all after it, have the final rate (with rise=1 the last one has the peak).
     rise : float
         The share of the steps that rise, from 0 to 1.
     start, final : float
@@ -265,7 +269,7 @@ def one_cycle(peak, steps, *, rise=0.3, start=1 / 25, final=4e-6, shape="cosine"
     def schedule(step):
         if step <= top:
             return between(start, peak, step / top if top > 0 else 1.0)
-        return between(peak, final, min((step - top) / (last - top), 1))
+        return between(peak, final, (step - top) / (last - top) if step < last else 1.0)
 
     return schedule
 
@@ -316,7 +320,7 @@ def join(schedules, boundaries):
     >>> [round(schedule(step), 3) for step in range(5)]
     [0.1, 0.1, 1.0, 0.5, 0.25]
     """
-    schedules, boundaries = [_schedule(s, "schedules") for s in schedules], [0, *boundaries]
+    schedules, boundaries = [_schedule(s, "one of schedules") for s in schedules], [0, *boundaries]
     if len(boundaries) != len(schedules) or boundaries != sorted(boundaries):
         raise ValueError(
             f"boundaries are {boundaries[1:]}, expected {len(schedules) - 1} steps in rising order, "
@@ -347,7 +351,7 @@ class Plateau:
     """A rate that falls when a score no longer gets better: a schedule with a memory.
 
     `Trainer` tells it the score of every epoch, the one that it monitors, and keeps its memory in the checkpoint; by
-    hand that is `observe`, `state_dict` and `load_state_dict`.
+    hand that is `observe`, `state_dict` and `load_state_dict`. It stands outermost, as in Plateau(warm_up(...)).
 
     Parameters
     ----------
@@ -398,7 +402,7 @@ class Plateau:
         self._factor, self._least = float(factor), _rate(least, "least")
         self._patience = as_count(patience, "patience", least=0)
         self._cooldown = as_count(cooldown, "cooldown", least=0)
-        self._threshold, self._relative, self._maximize = _rate(threshold, "threshold"), relative, maximize
+        self._threshold, self._relative, self.maximize = _rate(threshold, "threshold"), relative, maximize
         self.best, self.waited, self.cooling, self.falls = None, 0, 0, 0
 
     def __call__(self, step):
@@ -418,7 +422,7 @@ class Plateau:
 
     def _better(self, score):
         margin = self._threshold * (abs(self.best) if self._relative else 1)
-        return score > self.best + margin if self._maximize else score < self.best - margin
+        return score > self.best + margin if self.maximize else score < self.best - margin
 
     def state_dict(self):
         """Return what it has seen, as a dict of numbers."""
@@ -426,6 +430,8 @@ class Plateau:
 
     def load_state_dict(self, state):
         """Take over what `state_dict` returned."""
+        if self.state_dict().keys() - state.keys():
+            raise ValueError(f"state holds {list(state)}, expected {', '.join(self.state_dict())}")
         for name in self.state_dict():
             setattr(self, name, state[name])
 
@@ -443,6 +449,7 @@ def scaled_by_fan_in(model, rate):
     -------
     list of dict
         With "params" and "lr", one for each fan-in: the number of inputs of a neuron, prod(shape[1:]) of its weight.
+        Give the optimiser `lr=rate` too: by that a `Trainer` with a schedule compares the rates of groups.
 
     Notes
     -----
@@ -452,7 +459,7 @@ def scaled_by_fan_in(model, rate):
     --------
     >>> from fastnn import nn, optim
     >>> net = nn.Sequential(nn.Linear(100, 16), nn.Activation("tanh"), nn.Linear(16, 2))
-    >>> optimizer = optim.SGD(scaled_by_fan_in(net, 0.5))
+    >>> optimizer = optim.SGD(scaled_by_fan_in(net, 0.5), lr=0.5)
     >>> [(group["lr"], group["params"]) for group in optimizer.param_groups]
     [(0.05, [Parameter((16, 100), float32)]),
      (0.5, [Parameter((16,), float32), Parameter((2,), float32)]),

@@ -3,8 +3,8 @@
 a) A batch is a tuple of arrays: the last one is the target, the others are what `model.vjp` takes.
 b) Nothing of a training hides in the loop: `step`, `epoch`, `batch`, `history` and the rest are attributes, so that
    callbacks get the trainer itself, and a checkpoint is what stands there.
-c) A step is whole or was not made: an error in the data, a loss that is not finite and Ctrl-C leave the weights as they
-   were after the last step, and `fit` goes on from there.
+c) A step is whole or was not made: an error in the data, a loss that is not finite and Ctrl-C leave the weights and the
+   running statistics as they were after the last step, and `fit` goes on from there.
 d) A checkpoint is one file that `fastnn.load` reads: the best weights, as `save` writes them, and beside them what a
    run needs to go on as if it had never stopped, the last weights among it. So the two never disagree.
 """
@@ -26,9 +26,10 @@ import numpy as np
 
 from fastnn import optim
 from fastnn._backend import functions as F
-from fastnn._checks import as_count, as_positive
+from fastnn._checks import as_count, as_positive, check_rate, check_shape
 from fastnn.data import batches
 from fastnn.io import check_writable, load_arrays, remove_leftovers, save, write_whole
+from fastnn.nn.module import Buffer, Module
 
 __all__ = ["History", "Trainer", "accuracy", "binary_accuracy"]
 
@@ -43,14 +44,23 @@ def accuracy(output, target, ignore_index=None):
     ignore_index : int, optional
         A target that does not count, such as padding. Without any other the share is 0.
 
+    Raises
+    ------
+    ValueError
+        If the target has neither of these shapes.
+
     Examples
     --------
     >>> from fastnn.training import accuracy
     >>> accuracy(np.array([[0.1, 2.0], [3.0, -1.0]]), np.array([1, 1]))
     0.5
     """
-    target = np.asarray(target)
-    if target.ndim == np.ndim(output):
+    target, shape = np.asarray(target), np.shape(output)
+    if target.shape not in (shape, shape[:-1]):
+        raise ValueError(
+            f"target has shape {target.shape}, expected {shape[:-1]} for classes or {shape} for probabilities"
+        )
+    if target.shape == shape:
         target = target.argmax(axis=-1)
     right = np.argmax(output, axis=-1) == target
     if ignore_index is not None:
@@ -61,17 +71,25 @@ def accuracy(output, target, ignore_index=None):
 def binary_accuracy(output, target):
     """Return the share of elements whose logit is above 0 where the target is 1, and not where it is 0.
 
+    Raises
+    ------
+    ValueError
+        If the shapes of output and target differ.
+
     Examples
     --------
     >>> from fastnn.training import binary_accuracy
     >>> binary_accuracy(np.array([2.0, -1.0, 0.5, -3.0]), np.array([1, 0, 0, 0]))
     0.75
     """
-    return float(((np.asarray(output) > 0) == (np.asarray(target) > 0.5)).mean())
+    output, target = np.asarray(output), np.asarray(target)
+    check_shape(target, output.shape, "target")
+    return float(((output > 0) == (target > 0.5)).mean())
 
 
 POSITION = ("step", "epoch", "batch", "seconds", "best", "_stale", "_length")  # of a training, for its checkpoint
 METRICS = {"accuracy": accuracy, "binary_accuracy": binary_accuracy}
+REPORTED = ("epoch", "step", "seconds", "rate", "speed", "loss")  # in every report
 
 
 class History(list):
@@ -101,7 +119,7 @@ class History(list):
         """
         kind = os.path.splitext(os.fspath(path))[1]
         if kind == ".json":
-            text = json.dumps(self, indent=1) + "\n"
+            text = json.dumps(plain(self), indent=1) + "\n"
         elif kind == ".csv":
             rows = io.StringIO()
             names = list(dict.fromkeys(name for report in self for name in report))
@@ -120,21 +138,21 @@ class Trainer:
     Parameters
     ----------
     model : Module
-        Anything with `vjp` and `parameters`; of a model that returns (output, state) the output counts.
+        Of one that returns (output, state) the output counts.
     loss : str or callable
         The name of a loss of fastnn, or a function of (output, target) that returns (loss, gradient of the output).
         One that takes `need_grad` gets False in validation. Averages weigh a batch by the elements of its target, those
         of the `ignore_index` of a `functools.partial` aside.
     optimizer : Optimizer
-        Over parameters of the model.
+        Over parameters of the model, all or some: the others stay as they are.
     metrics : sequence of str, or dict of str to callable
         Functions of (output, target) that return a number: "accuracy", "binary_accuracy", or others by name. Their
-        averages go into the history.
+        averages go into the history, so they bear other names than what stands there.
     schedule : callable, optional
         From the number of steps made so far to the learning rate of the next one: see `fastnn.schedules`. A parameter
-        group whose rate was half the optimiser's own when the trainer was made gets half of it, and so on.
+        group that was given to the optimiser with half the rate of its own `lr` gets half of it, and so on.
     clip_norm : float, optional
-        The largest norm of the gradient of all parameters together.
+        The largest norm of the gradient of all parameters of the optimiser together.
     penalty : callable, optional
         Gets the model once its gradients are there, and adds to them: see `fastnn.regularize`. The loss that is
         reported is that without it, so that it compares with a validation's.
@@ -188,7 +206,10 @@ class Trainer:
         carry_state=False,
         rng=None,
     ):
+        if not isinstance(model, Module):
+            raise TypeError(f"model is a {type(model).__name__}, expected a Module")
         self.model, self.optimizer, self.schedule, self.penalty = model, optimizer, schedule, penalty
+        self._bind()
         self.loss = getattr(F, loss, None) if isinstance(loss, str) else loss
         if not callable(self.loss) or (isinstance(loss, str) and not loss.endswith(("_loss", "_cross_entropy"))):
             raise ValueError(f"loss is {loss!r}, expected the name of a loss of fastnn, or a function")
@@ -196,6 +217,9 @@ class Trainer:
         unknown = [name for name, metric in self.metrics.items() if not callable(metric)]
         if unknown:
             raise ValueError(f"metrics hold {unknown[0]!r}, expected names among {', '.join(METRICS)}, or a dict")
+        taken = [name for name in self.metrics if name in REPORTED or name.startswith("validation_")]
+        if taken:
+            raise ValueError(f"metrics hold the name {taken[0]!r}, expected another one, since reports use that")
         self.clip_norm = None if clip_norm is None else as_positive(clip_norm, "clip_norm")
         self.carry_state, self.rng = carry_state, np.random.default_rng(rng)
         self.step = self.epoch = self.batch = 0
@@ -207,12 +231,24 @@ class Trainer:
         self._order = None  # the state of the generator of orders when it began
         self._state = None  # that the next batch goes on from
         self._stopping = False
-        default = optimizer._defaults["lr"]
-        self._factors = [group["lr"] / default if default else 1.0 for group in optimizer.param_groups]
         accepted = inspect.signature(self.loss).parameters
         self._without_gradient = {"need_grad": False} if "need_grad" in accepted else {}
         self._without_dx = {"need_dx": False} if getattr(model, "skips_dx", False) else {}
         self._ignored = getattr(self.loss, "keywords", {}).get("ignore_index")
+
+    def _bind(self):
+        """Look up what every step needs of the model and of the optimiser."""
+        self._parameters = self.model.parameters()
+        self._buffers = [array for _, array in self.model.named_arrays() if isinstance(array, Buffer)]
+        groups, default = self.optimizer.param_groups, self.optimizer._defaults["lr"]
+        self._trained = [parameter for group in groups for parameter in group["params"]]
+        strange = {id(parameter) for parameter in self._trained} - {id(parameter) for parameter in self._parameters}
+        if strange:
+            raise ValueError(
+                f"optimizer holds {len(strange)} parameters that are not the model's, expected one that was made from "
+                f"this model, after `astype` or other changes"
+            )
+        self._factors = [group["initial_lr"] / default if default else 1.0 for group in groups]
 
     def stop(self):
         """Let the training end here, with a report on what came after the last one; for callbacks."""
@@ -299,7 +335,7 @@ class Trainer:
         ------
         ValueError
             If there is nothing to train on, an argument is out of range, or the checkpoint is damaged or of another
-            training.
+            training, in which case nothing has changed.
         OSError
             If the checkpoint cannot be read or written. The one before it stays, and so does what was learnt: a second
             `fit` goes on.
@@ -316,17 +352,27 @@ class Trainer:
         checkpoint_every = None if checkpoint_every is None else as_count(checkpoint_every, "checkpoint_every")
         if checkpoint is None and (resume or checkpoint_every):
             raise ValueError("checkpoint is None, expected a path to resume from or to write to")
+        callbacks, step_callbacks = functions(callbacks, "callbacks"), functions(step_callbacks, "step_callbacks")
+        check_json(notes, "notes")
+        self._bind()
         self._data, self._notes = described(train, batch_size, shuffle), notes
         train = self._batches(train, "train", batch_size, shuffle)
         validate = self._validation(validation, batch_size)
         monitor = monitor or ("loss" if validation is None else "validation_loss")
+        if not callable(validation):
+            scores = [] if validation is None else ["loss", *self.metrics]
+            check_monitor(monitor, [*REPORTED, *self.metrics, *(f"validation_{name}" for name in scores)])
         maximize = not monitor.endswith("loss") if maximize is None else maximize
+        if getattr(self.schedule, "maximize", maximize) != maximize:
+            raise ValueError(f"schedule has maximize={not maximize}, expected {maximize}, as {monitor} is monitored")
         restore_best = validation is not None if restore_best is None else restore_best
         if checkpoint is not None:
             check_writable(checkpoint)
             remove_leftovers(checkpoint)
             if resume and os.path.exists(checkpoint):
                 self._restore(checkpoint, train)
+        if self.best is not None and monitor not in self.best:  # an earlier `fit` looked at another one
+            self.best, self._best_state, self._stale = None, None, 0
         self._stopping = False
         self.progress = self._spent(epochs, seconds)
         began = time.perf_counter() - self.seconds
@@ -343,7 +389,7 @@ class Trainer:
                         for callback in step_callbacks:
                             callback(self)
                         show.step(loss)
-                    due = loss is None if reports is None else int(self.progress * reports) > int(before * reports)
+                    due = loss is None if reports is None else told(self.progress, reports) > told(before, reports)
                     due = bool(self._sums.totals) and (due or self._stopping or self.progress == 1)
                 if due:
                     self._judge(self._report(validate), monitor, maximize)
@@ -393,6 +439,11 @@ class Trainer:
         rates, losses : ndarray (n,)
             n is `steps` or less. losses[i] is the loss before the step with rates[i].
 
+        Raises
+        ------
+        FloatingPointError
+            If the loss is not finite before any step, or the data are not.
+
         Notes
         -----
         Smith (2017), "Cyclical learning rates for training neural networks", section 3.3.
@@ -409,6 +460,7 @@ class Trainer:
         """
         low, high, steps = as_positive(low, "low"), as_positive(high, "high"), as_count(steps, "steps", least=2)
         trial = copy.deepcopy(self)
+        trial._bind()
         trial.metrics, first = {}, trial.step
         trial.schedule = lambda step: low * (high / low) ** ((step - first) / (steps - 1))
         train = trial._batches(train, "train", batch_size, True)
@@ -429,7 +481,8 @@ class Trainer:
                     raise ValueError("train yielded no batch, expected at least one an epoch")
                 trial.epoch += 1
         except FloatingPointError:
-            pass
+            if not losses or bad_data(batch[:-1], batch[-1]):
+                raise
         finally:
             if rng:
                 rng.bit_generator.state = before
@@ -490,31 +543,45 @@ class Trainer:
         return loss
 
     def _learn(self, batch):
-        """Make one step."""
+        """Make one step and return its loss, or leave model and optimiser as they are."""
         *inputs, target = self._checked(batch)
+        kept = [(buffer, buffer.value.copy()) for buffer in self._buffers]
+        try:
+            loss, scores, state = self._update(inputs, target)
+        except BaseException:
+            for buffer, before in kept:
+                buffer.value[...] = before
+            raise
+        self.step, self.batch, self._state = self.step + 1, self.batch + 1, state if self.carry_state else None
+        self._sums.add(*scores)
+        return loss
+
+    def _update(self, inputs, target):
+        """Update parameters by a batch, and return its loss, its scores, and the state of the model."""
         output, back = self.model.vjp(*inputs, **self._without_dx, **self._carried(self._state))
         output, state = parted(output)
         loss, gradient = self.loss(output, target)
         if not math.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss} in step {self.step + 1}: {self._culprit(inputs, target)}")
-        self.optimizer.zero_grad()
+        scores = scored(loss, output, target, self.metrics, self._ignored)
+        for parameter in self._parameters:  # those of no optimiser get gradients as well
+            parameter.grad = None
         back(gradient)
         if self.penalty is not None:
             self.penalty(self.model)
         if self.clip_norm is not None:
-            norm = optim.clip_grad_norm(self.model.parameters(), self.clip_norm)
+            norm = optim.clip_grad_norm(self._trained, self.clip_norm)
             if not math.isfinite(norm):
                 raise FloatingPointError(
                     f"the norm of the gradient is {norm} in step {self.step + 1}: {self._culprit(inputs, target)}"
                 )
         if self.schedule is not None:
             rate = self.schedule(self.step)
+            check_rate(f"the schedule's rate of step {self.step + 1}", rate)
             for group, factor in zip(self.optimizer.param_groups, self._factors, strict=True):
                 group["lr"] = rate * factor
         self.optimizer.step()
-        self.step, self.batch, self._state = self.step + 1, self.batch + 1, state if self.carry_state else None
-        self._sums.add(loss, output, target, self.metrics, self._ignored)
-        return loss
+        return loss, scores, state
 
     def _carried(self, state):
         """Return the keyword that hands a state to the model."""
@@ -536,8 +603,7 @@ class Trainer:
 
     def _judge(self, report, monitor, maximize):
         """Add a report to the history, and keep the weights if they are the best so far."""
-        if monitor not in report:
-            raise ValueError(f"monitor is {monitor!r}, expected one of {', '.join(report)}")
+        check_monitor(monitor, report)
         self.history.append(report)
         score, sign = report[monitor], -1 if maximize else 1
         best = math.nan if self.best is None else self.best[monitor]
@@ -557,7 +623,7 @@ class Trainer:
             loss, _ = self.loss(output, target, **self._without_gradient)
             if math.isnan(loss) and (found := bad_data(inputs, target)):
                 raise FloatingPointError(f"the loss without training is nan: {found}")
-            sums.add(loss, output, target, self.metrics, self._ignored)
+            sums.add(*scored(loss, output, target, self.metrics, self._ignored))
         if not sums.totals:
             raise ValueError("data yielded no batch, expected at least one")
         return sums.means()
@@ -568,7 +634,10 @@ class Trainer:
         """Return every generator that the training draws from, by name."""
         found = {"rng": self.rng, "train": getattr(train, "rng", None)}
         for path, module in self.model.named_modules():
-            found |= {f"model.{path}.{name}": value for name, value in vars(module).items()}
+            for name, value in vars(module).items():
+                found[f"model.{path}.{name}"] = value
+                if isinstance(value, list | tuple):
+                    found |= {f"model.{path}.{name}.{i}": item for i, item in enumerate(value)}
         return {name: value for name, value in found.items() if isinstance(value, np.random.Generator)}
 
     def _save(self, path, train):
@@ -598,7 +667,7 @@ class Trainer:
         save(best, path, {"training": plain(training), "notes": plain(self._notes)}, arrays)
 
     def _restore(self, path, train):
-        """Take the place of the training that wrote a checkpoint."""
+        """Take the place of the training that wrote a checkpoint, or leave all as it is."""
         arrays, metadata = load_arrays(path)
         try:
             if "training" not in metadata:
@@ -609,27 +678,43 @@ class Trainer:
             for what in own:
                 if given[what] != own[what]:
                     raise ValueError(f"its {what} was {given[what]}, and is now {own[what]}")
-            names = list(self.model.state_dict())
             optimizer = training["optimizer"]
             optimizer["state"] = {int(i): slots for i, slots in optimizer["state"].items()}
             for name in [name for name in arrays if name.startswith("optimizer/")]:
                 _, i, slot = name.split("/")
                 optimizer["state"][int(i)][slot] = arrays[name]
-            self.model.load_state_dict({name: arrays[f"last/{name}"] for name in names})
-            self.optimizer.load_state_dict(optimizer)
-            for name, generator in self._generators(train).items():
-                generator.bit_generator.state = restored(training["random"][name])
+            last = {name.removeprefix("last/"): array for name, array in arrays.items() if name.startswith("last/")}
+            parts, states = [self.model, self.optimizer], [last, optimizer]
             if training["schedule"] is not None:
-                self.schedule.load_state_dict(training["schedule"])
-            self._best_state = None if training["best"] is None else {name: arrays[name] for name in names}
-            self._sums, self._order = Sums(**training["sums"]), restored(training["order"])
+                if not hasattr(self.schedule, "load_state_dict"):
+                    raise ValueError("its schedule had a memory, and the present one has none")
+                parts.append(self.schedule)
+                states.append(training["schedule"])
+            for part, given in zip(copy.deepcopy(parts), states, strict=True):
+                part.load_state_dict(given)  # what does not fit raises here, before anything is written
+            random, generators = training["random"], self._generators(train)
+            for name, generator in generators.items():
+                if name not in random:
+                    raise ValueError(f"no generator {name} in the checkpoint")
+                kinds = random[name]["bit_generator"], generator.bit_generator.state["bit_generator"]
+                if kinds[0] != kinds[1]:
+                    raise ValueError(f"its generator {name} was a {kinds[0]}, and is now a {kinds[1]}")
             state = [arrays[f"state/{i}"] for i in range(sum(name.startswith("state/") for name in arrays))]
-            self._state = tuple(state) if len(state) > 1 else state[0] if state else None
-            for name in POSITION:
-                setattr(self, name, training[name])
-            self.history[:] = training["history"]
+            found = {name: training[name] for name in POSITION} | {
+                "_best_state": None if training["best"] is None else {n: arrays[n] for n in self.model.state_dict()},
+                "_sums": Sums(**training["sums"]),
+                "_order": restored(training["order"]),
+                "_state": tuple(state) if len(state) > 1 else state[0] if state else None,
+            }
+            history = training["history"]
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{os.fspath(path)} cannot be gone on with: {error}") from error
+        for part, given in zip(parts, states, strict=True):
+            part.load_state_dict(given)
+        for name, generator in generators.items():
+            generator.bit_generator.state = restored(random[name])
+        vars(self).update(found)
+        self.history[:] = history
 
     # ---- data -----------------------------------------------------------------------------------------------
 
@@ -684,18 +769,25 @@ class Trainer:
         return "data, parameters and the outputs of all layers are finite, so the loss itself overflowed"
 
 
+def scored(loss, output, target, metrics, ignored):
+    """Return the number of elements of the target that count, and the loss and the metrics as a dict."""
+    n = np.size(target) if ignored is None else int(np.count_nonzero(np.asarray(target) != ignored))
+    scores = {"loss": float(loss)}
+    for name, metric in metrics.items():
+        scores[name] = float(metric(output, target))
+    return n, scores
+
+
 class Sums:
     """Sums of losses and metrics over batches, each weighted by the elements of its target that count, and of time."""
 
     def __init__(self, count=0, totals=None, seconds=0.0):
         self.count, self.totals, self.seconds = count, totals or {}, seconds
 
-    def add(self, loss, output, target, metrics, ignored):
-        n = np.size(target) if ignored is None else int(np.count_nonzero(np.asarray(target) != ignored))
+    def add(self, n, scores):
         self.count += n
-        self.totals["loss"] = self.totals.get("loss", 0.0) + n * float(loss)
-        for name, metric in metrics.items():
-            self.totals[name] = self.totals.get(name, 0.0) + n * float(metric(output, target))
+        for name, score in scores.items():
+            self.totals[name] = self.totals.get(name, 0.0) + n * score
 
     def means(self):
         return {name: total / max(self.count, 1) for name, total in self.totals.items()}
@@ -774,6 +866,32 @@ def row(report):
     """Return a report as a row under the names of its values."""
     values = ((name, f"{value:,}" if isinstance(value, int) else f"{value:.5g}") for name, value in report.items())
     return "  ".join(f"{value:>{max(10, len(name))}}" for name, value in values)
+
+
+def functions(value, name):
+    """Return callbacks as a list, or raise TypeError."""
+    if not hasattr(value, "__iter__") or not all(map(callable, several := list(value))):
+        raise TypeError(f"{name} is {value!r}, expected functions in a list")
+    return several
+
+
+def check_json(value, name):
+    """Raise TypeError unless a checkpoint can hold a value."""
+    try:
+        json.dumps(plain(value))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise TypeError(f"{name} cannot be written to a checkpoint: {error}") from None
+
+
+def check_monitor(monitor, names):
+    """Raise ValueError unless a report has this name."""
+    if monitor not in names:
+        raise ValueError(f"monitor is {monitor!r}, expected one of {', '.join(names)}")
+
+
+def told(progress, reports):
+    """Return how many of the reports are due; rounding must not put one off, as 7 / 49 * 49 < 7 would."""
+    return int(progress * reports * (1 + 1e-12))
 
 
 def parted(output):
