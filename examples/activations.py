@@ -2,10 +2,13 @@
 
 # %%
 import numpy as np
+from experiment import settings
 from matplotlib import pyplot as plt
 
 import fastnn
 from fastnn import plot
+
+settings(__doc__)
 
 # %% [markdown]
 # The slope at 0 and the steepest one: what a gradient is multiplied by on its way through a layer.

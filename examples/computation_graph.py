@@ -5,10 +5,12 @@ At x = 1, y = 2, z = 0 it is 6, and its gradient (2, 5, 0): y goes two ways, so 
 
 # %%
 import numpy as np
-from experiment import draw_graph
+from experiment import draw_graph, settings
 from matplotlib import pyplot as plt
 
 import fastnn
+
+settings(__doc__)
 
 x, y, z = 1.0, 2.0, 0.0
 

@@ -7,10 +7,13 @@ shrinks them layer by layer, and He's sqrt(2/n) does not.
 
 # %%
 import numpy as np
+from experiment import settings
 from matplotlib import pyplot as plt
 
 import fastnn
 from fastnn import plot
+
+settings(__doc__)
 
 n, layers, seeds = 100, 5, 5
 spreads = {"1": 1.0, "0.01": 0.01, "Xavier": (1 / n) ** 0.5, "He": (2 / n) ** 0.5}

@@ -6,9 +6,12 @@ few rates, so that what is compared is the method.
 
 # %%
 import numpy as np
+from experiment import settings
 from matplotlib import pyplot as plt
 
 from fastnn import nn, optim, plot
+
+settings(__doc__)
 
 start, steps = (-7.0, 2.0), 40
 rates = [10**exponent for exponent in np.arange(-2, 0.26, 0.25)]

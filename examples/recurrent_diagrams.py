@@ -4,10 +4,13 @@ Beside the arrows stand the numbers of networks of one unit: values blue, gradie
 """
 
 # %%
+import experiment
 import numpy as np
 from experiment import BLUE, GRADIENT, GREEN, GREY, INK, ORANGE, PALE, VALUE, arrow, box, canvas, circle, number
 
 import fastnn
+
+experiment.settings(__doc__)
 
 # %% [markdown]
 # ## Unrolled in time

@@ -6,10 +6,12 @@ the target. Each node knows its own derivative alone; together they give the sho
 
 # %%
 import numpy as np
-from experiment import draw_graph
+from experiment import draw_graph, settings
 from matplotlib import pyplot as plt
 
 import fastnn
+
+settings(__doc__)
 
 a = np.array([0.3, 2.9, 4.0])
 t = np.array([0.0, 1.0, 0.0])

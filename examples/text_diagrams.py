@@ -5,10 +5,12 @@ The matrix is a small one with columns that mean something; the beam is that of 
 
 # %%
 import numpy as np
-from experiment import GREEN, INK, PALE, VALUE, arrow, box, canvas, grid, number
+from experiment import GREEN, INK, PALE, VALUE, arrow, box, canvas, grid, number, settings
 
 import fastnn
 from fastnn.models import beam_search
+
+settings(__doc__)
 
 # %% [markdown]
 # ## The embedding matrix

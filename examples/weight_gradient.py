@@ -9,9 +9,12 @@ For a batch, whose rows are the x, the outer products add up to one product of m
 
 # %%
 import numpy as np
+from experiment import settings
 
 import fastnn
 from fastnn import nn
+
+settings(__doc__)
 
 rng = np.random.default_rng(0)
 weight, bias = rng.standard_normal((3, 4)), rng.standard_normal(3)

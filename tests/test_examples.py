@@ -34,14 +34,15 @@ def run(monkeypatch):
 
 
 def sized(name):
-    return "settings(" in EXAMPLES[name].read_text()
+    return "size = settings(" in EXAMPLES[name].read_text()
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_is_a_percent_script_with_a_title(name):
+def test_is_a_percent_script_with_a_title_and_a_record(name):
     text = EXAMPLES[name].read_text()
     assert re.match(r'"""[A-Z][^\n]+[.:]', text)
     assert re.search(r"^# %%$", text, re.MULTILINE)
+    assert f"`{name}.py`" in (ROOT / "docs" / "examples.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", [name for name in EXAMPLES if sized(name)])
@@ -108,9 +109,13 @@ def test_learning_rates(run):
             assert 0.7 < max(rates) < 1.001
 
 
-def test_refuses_an_option_that_is_none(run):
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_tells_its_options_and_refuses_others(name, run, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        run(name, "--help")
+    assert "--quick" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="2"):
-        run("vectorisation", "--quik")
+        run(name, "--nonsense")
 
 
 def test_activations(run):

@@ -9,26 +9,24 @@ __version__ = "0.1.0"
 globals().update({name: getattr(functions, name) for name in functions.__all__})
 
 # Imported when first used, so that whoever wants the functions alone does not wait: name -> module it lives in
+_ROOMS = "data init io metrics models nn optim plot reference regularize schedules training"
 _LAZY = {
-    **dict.fromkeys(
-        ("data", "init", "io", "metrics", "nn", "optim", "plot", "reference", "regularize", "schedules", "training")
-    ),
-    "gradcheck": "gradients",
-    "from_sklearn": "sklearn",
+    **dict.fromkeys(_ROOMS.split()),
+    **dict.fromkeys(("gradcheck", "numerical_gradient"), "gradients"),
     "load": "io",
-    "numerical_gradient": "gradients",
     **dict.fromkeys(("get_num_threads", "set_num_threads", "show_config"), "config"),
 }
+_EXTRA = {"from_sklearn": "sklearn", "sklearn": None}  # need scikit-learn: found by name, not by `*` or help()
 
-# What needs scikit-learn is not for `from fastnn import *`
-__all__ = [*functions.__all__, *(name for name in _LAZY if name != "from_sklearn")]
+__all__ = [*functions.__all__, *_LAZY]
 
 
 def __getattr__(name):
-    if name not in _LAZY:
+    homes = _LAZY | _EXTRA
+    if name not in homes:
         raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
-    room = importlib.import_module(f"fastnn.{_LAZY[name] or name}")
-    value = globals()[name] = getattr(room, name) if _LAZY[name] else room
+    room = importlib.import_module(f"fastnn.{homes[name] or name}")
+    value = globals()[name] = getattr(room, name) if homes[name] else room
     return value
 
 
