@@ -240,6 +240,7 @@ void fnn_parallel(fnn_task *task, void *context, ptrdiff_t blocks);
 
 /* Visible from outside, so that threadpoolctl can find them. */
 #define FNN_EXPORT __attribute__((visibility("default")))
+enum { FNN_MAX_THREADS = 256 };
 FNN_EXPORT int fastnn_get_num_threads(void);
 FNN_EXPORT void fastnn_set_num_threads(int n);
 

@@ -16,8 +16,6 @@ void fnn_parallel(fnn_task *task, void *context, ptrdiff_t blocks)
 #include <signal.h>
 #include <stdatomic.h>
 
-enum { MAX_WORKERS = 255 };
-
 static pthread_mutex_t entry = PTHREAD_MUTEX_INITIALIZER; /* held by the one caller */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* guards what follows */
 static pthread_cond_t wake = PTHREAD_COND_INITIALIZER, done = PTHREAD_COND_INITIALIZER;
@@ -93,7 +91,7 @@ FNN_EXPORT int fastnn_get_num_threads(void) { return atomic_load(&threads); }
 
 FNN_EXPORT void fastnn_set_num_threads(int n)
 {
-    atomic_store(&threads, n < 1 ? 1 : n > MAX_WORKERS + 1 ? MAX_WORKERS + 1 : n);
+    atomic_store(&threads, n < 1 ? 1 : n > FNN_MAX_THREADS ? FNN_MAX_THREADS : n);
 }
 
 void fnn_parallel(fnn_task *task, void *context, ptrdiff_t blocks)

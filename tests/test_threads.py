@@ -164,11 +164,14 @@ def test_a_forked_child_has_a_pool_of_its_own(num_threads):
 
 
 def test_bad_numbers(num_threads):
-    with pytest.raises(ValueError, match="n is 0, expected at least 1"):
-        num_threads(0)
+    num_threads(256)
+    for bad in (0, -1, 257, 10**10):
+        with pytest.raises(ValueError, match=f"n is {bad}, expected 1 to 256 threads"):
+            num_threads(bad)
+    assert fastnn.get_num_threads() == 256
     with pytest.raises(TypeError, match=r"n is 1\.5, expected a whole number"):
         num_threads(1.5)
-    for bad in ("0", "two", "-1"):
+    for bad in ("0", "two", "-1", "257", "99999999999"):
         run = subprocess.run(
             [sys.executable, "-c", "import fastnn"],
             env={**os.environ, "FASTNN_NUM_THREADS": bad},
@@ -176,4 +179,4 @@ def test_bad_numbers(num_threads):
             text=True,
         )
         assert run.returncode != 0
-        assert f"FASTNN_NUM_THREADS='{bad}' is not a number of threads" in run.stderr
+        assert f"FASTNN_NUM_THREADS='{bad}' is not a number of threads, 1 to 256" in run.stderr

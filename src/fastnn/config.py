@@ -1,5 +1,6 @@
 """What this installation is made of, and what it has chosen."""
 
+import math
 import platform
 
 import numpy as np
@@ -10,6 +11,8 @@ from fastnn._checks import as_count
 
 if BACKEND == "compiled":
     from fastnn._kernels import cpu
+
+MAX_THREADS = 256  # of the pool in csrc/threads.c; the twin refuses what it would
 
 __all__ = ["get_num_threads", "set_num_threads", "show_config"]
 
@@ -41,12 +44,12 @@ def set_num_threads(n):
     Parameters
     ----------
     n : int
-        At least 1.
+        From 1 to 256.
 
     Raises
     ------
     ValueError
-        If n is less than 1.
+        If n is less than 1 or more than 256.
     TypeError
         If n is not an integer.
 
@@ -59,7 +62,9 @@ def set_num_threads(n):
     1
     >>> fastnn.set_num_threads(before)
     """
-    n = as_count(n, "n")
+    n = as_count(n, "n", least=-math.inf)
+    if not 1 <= n <= MAX_THREADS:
+        raise ValueError(f"n is {n}, expected 1 to {MAX_THREADS} threads")
     if BACKEND == "compiled":
         cpu.set_num_threads(n)
 

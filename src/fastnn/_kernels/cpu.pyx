@@ -2,8 +2,8 @@
 import os
 
 from fastnn._kernels.fastnn cimport (
-    fastnn_get_num_threads, fastnn_set_num_threads, fnn_active, fnn_built_isa, fnn_ops, fnn_parallel, fnn_runs_isa,
-    fnn_select,
+    FNN_MAX_THREADS, fastnn_get_num_threads, fastnn_set_num_threads, fnn_active, fnn_built_isa, fnn_ops, fnn_parallel,
+    fnn_runs_isa, fnn_select,
 )
 
 active = &fnn_active
@@ -42,10 +42,10 @@ def get_num_threads():
     return fastnn_get_num_threads()
 
 
-def set_num_threads(int n):
+def set_num_threads(n):
     """Let large problems be cut over n threads, the caller's included; results do not depend on n."""
-    if n < 1:
-        raise ValueError(f"n is {n}, expected at least 1 thread")
+    if not 1 <= n <= FNN_MAX_THREADS:
+        raise ValueError(f"n is {n}, expected 1 to {FNN_MAX_THREADS} threads")
     fastnn_set_num_threads(n)
 
 
@@ -71,10 +71,12 @@ def _usable_cores():
 
 def _start():
     """Pick the instruction set and the number of threads: the best, or what the environment names."""
-    threads = os.environ.get("FASTNN_NUM_THREADS") or str(_usable_cores())
-    if not threads.isdecimal() or int(threads) < 1:
-        raise ImportError(f"FASTNN_NUM_THREADS={threads!r} is not a number of threads, 1 or more")
-    set_num_threads(int(threads))
+    threads = os.environ.get("FASTNN_NUM_THREADS") or min(_usable_cores(), FNN_MAX_THREADS)
+    try:
+        set_num_threads(int(threads))
+    except ValueError:
+        limits = f"1 to {FNN_MAX_THREADS}"
+        raise ImportError(f"FASTNN_NUM_THREADS={threads!r} is not a number of threads, {limits}") from None
     name = os.environ.get("FASTNN_ISA")
     if name:
         if name not in supported():

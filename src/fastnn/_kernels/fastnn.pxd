@@ -191,6 +191,7 @@ cdef extern from "fastnn.h" nogil:
     Py_ssize_t fnn_pool_width(const fnn_axis *) nogil
     ctypedef void fnn_task(void *, Py_ssize_t) noexcept nogil
     void fnn_parallel(fnn_task *, void *, Py_ssize_t)
+    enum: FNN_MAX_THREADS
     int fastnn_get_num_threads()
     void fastnn_set_num_threads(int)
     const fnn_op fnn_ops[FNN_N_OPS]
