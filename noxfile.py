@@ -1,6 +1,7 @@
 """`nox` runs the tests on every Python at hand and the linters; `nox -s bench` measures and renders the report."""
 
 import shutil
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ nox.options.sessions = ["tests", "lint"]
 PROJECT = nox.project.load_toml("pyproject.toml")
 
 
-@nox.session(python=["3.11", "3.12", "3.13"])
+@nox.session(python=["3.11", "3.12", "3.13", "3.14"])
 def tests(session):
     """Run the tests on the compiled functions, and on their NumPy twin."""
     session.install(".[test]")
@@ -118,8 +119,11 @@ def package(session):
     session.install("build")
     folder = Path(session.create_tmp())
     session.run("python", "-m", "build", "--outdir", str(folder))
+    (sdist,) = folder.glob("*.tar.gz")
+    with tarfile.open(sdist) as files:
+        assert not [name for name in files.getnames() if name.endswith((".pyc", ".so"))]
     (wheel,) = folder.glob("*.whl")
     names = zipfile.ZipFile(wheel).namelist()
     assert wheel.stat().st_size <= 2e6, f"the wheel has {wheel.stat().st_size} bytes"
-    assert "fastnn/_kernels/activations.pxd" in names
+    assert [name for name in names if name.endswith(".pxd")] == ["fastnn/_kernels/activations.pxd"]
     assert not [name for name in names if name.endswith((".c", ".h", ".pyx")) or "tests" in name]

