@@ -223,6 +223,14 @@ def test_train_rejects_in_one_sentence(capsys, directory, arguments, words):
     assert files(directory) == before
 
 
+def test_a_want_of_memory_is_told_in_one_line(capsys, directory):
+    before = files(directory)
+    assert main(["lm", "train", "text.txt", "--hidden-size", str(10**8)]) == 1
+    err = capsys.readouterr().err
+    assert re.fullmatch(r"fastnn: Unable to allocate .*\n", err)
+    assert files(directory) == before
+
+
 def test_words(capsys, directory):
     assert main([*TRAIN, "--words", "--min-freq", "20", "--input-dropout", "0.1", "--prefix", "The cat sat"]) == 0
     out = capsys.readouterr().out
@@ -255,11 +263,13 @@ def test_chinese_verse(capsys, directory):
         (["text.txt", "--words", "--min-freq", "0"], "min_freq is 0"),
         (["empty.txt", "--words"], "text is empty, expected at least one token"),
         (["one.txt"], "vocabulary has 1 token"),
+        (["blank.txt", "--words"], "the last tenth of blank.txt, which is to validate, holds no words"),
     ],
 )
 def test_texts_and_words_rejects_in_one_sentence(capsys, directory, options, words):
     (directory / "empty.txt").write_text("")
     (directory / "one.txt").write_text("aaaa")
+    (directory / "blank.txt").write_text("the cat " * 50 + "\n" * 100)
     assert main(["lm", "train", *options]) == 2
     err = capsys.readouterr().err
     assert words in err

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -650,9 +651,12 @@ def test_training_and_asking(tmp_path, monkeypatch, capsys):
     (tmp_path / "text.txt").write_text("\n".join(" ".join(sentence) for sentence in text()))
     options = "--vector-size 16 --min-count 1 --sample 0 --sg 1 --epochs 10 --alpha 0.1"
     train = ["word2vec", "train", "text.txt", *options.split()]
-    for name in ("model.safetensors", "vectors.txt", "vectors.bin"):
-        assert main([*train, "--out", name, "--workers", "1"]) == 0
-        assert "words gone through" in capsys.readouterr().out
+    for name in ("model.safetensors", "vectors.txt", "vectors.bin", "model", "vectors.vec", "vectors"):
+        if name.startswith("model") or Path(name).suffix in (".txt", ".bin"):
+            assert main([*train, "--out", name, "--workers", "1"]) == 0
+            assert "words gone through" in capsys.readouterr().out
+        else:  # the format is that of the content
+            Path(name).write_bytes(Path("vectors.txt" if name.endswith("vec") else "vectors.bin").read_bytes())
         assert main(["word2vec", "query", name, "cat", "dog", "--without", "bus", "--topn", "3"]) == 0
         answers = [line.split()[1] for line in capsys.readouterr().out.splitlines()]
         assert set(answers) <= {"cow", "pig", "eats", "sleeps", "runs", "breathes", "the"}
@@ -661,13 +665,24 @@ def test_training_and_asking(tmp_path, monkeypatch, capsys):
         "nothere: No such file": ["word2vec", "train", "nothere"],
         "'fish' not among the 17 words": ["word2vec", "query", "vectors.txt", "fish"],
         "is truncated or not a safetensors file": ["word2vec", "query", "text.txt.cut", "cat"],
+        "text.txt begins with b'": ["word2vec", "query", "text.txt", "cat"],
+        "empty is empty": ["word2vec", "query", "empty", "cat"],
+        "vectors have grown beyond all bounds": [*train, "--alpha", "1e10", "--overwrite", "--out", "model"],
         "different words of at least min_count = 5000": [*train, "--min-count", "5000", "--out", "new"],
         "window is 0": [*train, "--window", "0", "--out", "new"],
     }
-    (tmp_path / "text.txt.cut").write_bytes(b"12345")
+    (tmp_path / "text.txt.cut").write_bytes((tmp_path / "model").read_bytes()[:1000])
+    (tmp_path / "empty").touch()
+    before = (tmp_path / "model").read_bytes()
     for words, arguments in failing.items():
         assert main(arguments) == 2
         assert words in capsys.readouterr().err
+    assert (tmp_path / "model").read_bytes() == before
+    for option, value in (("--vector-size", 10**14), ("--negative", 10**12)):
+        assert main([*train, "--out", "new", option, str(value)]) == 1
+        err = capsys.readouterr().err
+        assert "Unable to allocate" in err
+        assert err.count("\n") == 1
     assert not (tmp_path / "new").exists()
 
 

@@ -7,7 +7,7 @@ import sys
 import time
 
 OUT = "fastnn-word2vec.safetensors"
-FORMATS = (".txt", ".bin")  # of word2vec; whatever else is a file of fastnn
+FORMATS = (".txt", ".bin")  # of word2vec, to write; what is read tells its format itself
 
 
 def add_commands(commands):
@@ -122,10 +122,24 @@ def query_command(*, vectors, words, without, topn, no_header):
 def _vectors(path, no_header):
     from fastnn import load
     from fastnn.models import KeyedVectors, Word2Vec
+    from fastnn.models.keyedvectors import HEADER
 
-    if no_header or path.endswith(FORMATS):
-        return KeyedVectors.load_word2vec_format(path, binary=path.endswith(".bin"), no_header=no_header)
+    with open(path, "rb") as file:
+        first, second = file.readline(100), file.readline()
+    headed = not no_header and HEADER.fullmatch(first) is not None
+    if headed or no_header or b"\0" not in first[:8]:  # a file of fastnn begins with a length in eight bytes
+        binary = headed and not _ends_in_numbers(second, int(first.split()[1]))
+        return KeyedVectors.load_word2vec_format(path, binary=binary, no_header=no_header)
     model = load(path)
     if not isinstance(model, Word2Vec | KeyedVectors):
         raise ValueError(f"{path} holds a {type(model).__name__}, expected Word2Vec or KeyedVectors")
     return model.wv if isinstance(model, Word2Vec) else model
+
+
+def _ends_in_numbers(line, n):
+    """Return whether the last n parts of a line are numbers; those of no line are."""
+    try:
+        list(map(float, line.split()[-n:]))
+    except ValueError:
+        return False
+    return True

@@ -33,7 +33,7 @@ print(LanguageModel(**model, rng=0).fit(text, **fit, rng=0).history[-1]["speed"]
 
 
 def main(argv=None):
-    """Run the command line, and return its exit status: 0, 2 for bad input, 130 after Ctrl-C."""
+    """Run the command line, and return its exit status: 0, 1 without memory, 2 for bad input, 130 after Ctrl-C."""
     options = vars(_parser().parse_args(argv))
     command = options.pop("command")
     try:
@@ -42,6 +42,8 @@ def main(argv=None):
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else error, 2)
     except (ValueError, FloatingPointError) as error:
         return _fail(error, 2)
+    except MemoryError as error:
+        return _fail(error if error.args else "there is not enough memory", 1)
     except KeyboardInterrupt as interrupt:
         return _fail(interrupt if interrupt.args else "interrupted", 130)
     return 0
@@ -199,9 +201,11 @@ def train_command(*, text, bundled, out, resume, overwrite, prefix, twin_seconds
         )
     else:
         lm = CharLM(text, **sizes, rng=rng)
+    train, validation = _split(lm, train), _split(lm, validation)
+    if not len(validation):
+        raise ValueError(f"the last tenth of {name}, which is to validate, holds no {_unit(lm)}")
     lm.sample(_split(lm, prefix), 0)  # a prefix that will not do is to be found before the training, not after it
 
-    train, validation = _split(lm, train), _split(lm, validation)
     _introduce(lm, name, train, validation)
     run = {"validation": validation, "verbose": True}
     try:
@@ -337,6 +341,6 @@ def _load(path):
 
 
 def _a_line(text):
-    """Return the first whole line of at most 40 characters, or the first character if there is none."""
+    """Return the first whole line of at most 40 characters, or the first that is not white space if there is none."""
     lines = [line.strip() for line in text.splitlines()[1:-1]]
-    return next((line for line in lines if 0 < len(line) <= 40), text[:1])
+    return next((line for line in lines if 0 < len(line) <= 40), text.strip()[:1] or text[:1])
