@@ -127,6 +127,28 @@ def test_warm_start_and_partial_fit_are_scikit_learns():
                 assert_same(*(e.partial_fit(X[part], y[part], **classes) for e in (ours, other)), 1e-8)
 
 
+@pytest.mark.parametrize("going_on", ["fit", "partial_fit"])
+def test_going_on_with_other_parameters(going_on):
+    changed = {"activation": "tanh", "alpha": 0.1}
+    ours, other = (module.MLPClassifier(**SHORT | {"warm_start": True}).fit(X, Y) for module in (sklearn, theirs))
+    assert_same(*(getattr(e.set_params(**changed), going_on)(X, Y) for e in (ours, other)), 1e-8)
+    fitted = ours.predict_proba(X)
+    network = fastnn.from_sklearn(ours.set_params(activation="relu"))  # without fitting it again
+    np.testing.assert_allclose(network(X), fitted, atol=1e-12)
+    getattr(ours.set_params(dropout=0.5), going_on)(X, Y)
+    assert [type(layer).__name__ for layer in ours.network_] == ["Linear", "Activation", "Dropout", "Linear"]
+    assert ours.network_[1].name == "relu"
+    before = ours.coefs_[0].copy()
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes is \(9, 9\), expected \[16\] as before"):
+        getattr(ours.set_params(hidden_layer_sizes=(9, 9)), going_on)(X, Y)
+    np.testing.assert_array_equal(ours.coefs_[0], before)
+
+
+def test_one_weight_for_all_samples():
+    for weight in (2.0, 2, np.float32(2)):
+        assert_same(*(module.MLPClassifier(**SHORT).fit(X, Y, weight) for module in (sklearn, theirs)), 1e-8)
+
+
 def test_parameters_are_scikit_learns():
     for name in ("MLPClassifier", "MLPRegressor"):
         ours, other = (inspect.signature(getattr(module, name)).parameters for module in (sklearn, theirs))

@@ -52,6 +52,12 @@ def _hidden(activation):
     return [] if activation == "identity" else [nn.Activation("sigmoid" if activation == "logistic" else activation)]
 
 
+def _between(linear, make):
+    """Return the layers with weights, and what `make()` returns between any two of them."""
+    first, *others = linear
+    return [first, *(layer for other in others for layer in (*make(), other))]
+
+
 def from_sklearn(fitted):
     """Return a fitted multi-layer perceptron as a network of fastnn, which needs no scikit-learn any more.
 
@@ -93,9 +99,12 @@ def from_sklearn(fitted):
     if not isinstance(fitted, BaseEstimator) or not {"hidden_layer_sizes", "activation"} <= fitted.get_params().keys():
         raise TypeError(f"fitted is {fitted!r}, expected an MLPClassifier or an MLPRegressor")
     check_is_fitted(fitted, "coefs_")
-    layers = []
-    for coef, intercept in zip(fitted.coefs_, fitted.intercepts_, strict=True):
-        layers += [*(_hidden(fitted.activation) if layers else []), _layer(coef, intercept)]
+    if isinstance(fitted, _Perceptron):  # what was fitted: parameters may have been set since
+        network = fitted.network_.astype(fitted.network_[0].weight.value.dtype)
+        layers = [layer for layer in network if not isinstance(layer, nn.Dropout)]
+    else:
+        linear = map(_layer, fitted.coefs_, fitted.intercepts_)
+        layers = _between(linear, lambda: _hidden(fitted.activation))
     if fitted.out_activation_ != "identity":
         layers.append(OUTPUTS[fitted.out_activation_]())
     return nn.Sequential(*layers)
@@ -259,6 +268,8 @@ class _Perceptron(BaseEstimator):
             y = column_or_1d(y, warn=True)
         target = self._targets(y, X.dtype, incremental)
         if sample_weight is not None:
+            if isinstance(sample_weight, Real):
+                sample_weight = np.full(X.shape[0], sample_weight)
             sample_weight = check_array(sample_weight, ensure_2d=False, dtype=X.dtype, input_name="sample_weight")
             if sample_weight.shape != X.shape[:1]:
                 raise ValueError(f"sample_weight has shape {sample_weight.shape}, expected ({X.shape[0]},)")
@@ -267,8 +278,8 @@ class _Perceptron(BaseEstimator):
         random = self._random_state = check_random_state(self.random_state)
         if anew:
             self._begin([X.shape[1], *hidden, self.n_outputs_], X.dtype, random)
-        elif self.network_[-1].out_features != self.n_outputs_:
-            raise ValueError(f"y has {self.n_outputs_} outputs, expected {self.network_[-1].out_features} as before")
+        else:
+            self._go_on(hidden, random)
         if self.solver == "lbfgs":
             self._fit_lbfgs(X, target, sample_weight)
         else:
@@ -282,20 +293,13 @@ class _Perceptron(BaseEstimator):
 
     def _begin(self, sizes, dtype, random):
         """Make the network, and start to count."""
-        layers, gain = [], 2 if self.activation in ("logistic", "sigmoid") else 6
+        linear, gain = [], 2 if self.activation in ("logistic", "sigmoid") else 6
         for fan_in, fan_out in pairwise(sizes):
             bound = math.sqrt(gain / (fan_in + fan_out))
             coef, intercept = (random.uniform(-bound, bound, shape) for shape in ((fan_in, fan_out), fan_out))
-            layers += [
-                *(_hidden(self.activation) if layers else []),
-                _layer(coef.astype(dtype), intercept.astype(dtype)),
-            ]
-        if self.dropout:
-            masks = np.random.default_rng(random.randint(2**31))
-            for i in range(len(layers) - 1, 0, -1):
-                if isinstance(layers[i], nn.Linear):
-                    layers.insert(i, nn.Dropout(self.dropout, rng=masks))
-        self.network_ = nn.Sequential(*layers)
+            linear.append(_layer(coef.astype(dtype), intercept.astype(dtype)))
+        self._masks = None
+        self._assemble(linear, random)
         self.n_iter_ = self.t_ = 0
         if self.solver in STOCHASTIC:
             self.loss_curve_ = []
@@ -303,6 +307,25 @@ class _Perceptron(BaseEstimator):
             self.best_loss_, self.validation_scores_, self.best_validation_score_ = np.inf, None, None
             if self.early_stopping:
                 self.best_loss_, self.validation_scores_, self.best_validation_score_ = None, [], -np.inf
+
+    def _go_on(self, hidden, random):
+        """Keep the weights, and take over the activation and the dropout that may have been set since."""
+        *before, outputs = (layer.out_features for layer in self._linear)
+        if hidden != before:
+            raise ValueError(f"hidden_layer_sizes is {self.hidden_layer_sizes!r}, expected {before} as before")
+        if self.n_outputs_ != outputs:
+            raise ValueError(f"y has {self.n_outputs_} outputs, expected {outputs} as before")
+        self._assemble(self._linear, random)
+
+    def _assemble(self, linear, random):
+        """Make the network of the layers with weights and of what stands between them."""
+        if self.dropout and self._masks is None:
+            self._masks = np.random.default_rng(random.randint(2**31))
+
+        def make():
+            return _hidden(self.activation) + ([nn.Dropout(self.dropout, rng=self._masks)] if self.dropout else [])
+
+        self.network_ = nn.Sequential(*_between(linear, make))
 
     def _loss_and_gradient(self, output, target, weight):
         """Return the loss that `output` makes, the mean over the samples by weight, and its gradient."""
@@ -551,7 +574,8 @@ class MLPClassifier(ClassifierMixin, _Perceptron):
     tol : float
     verbose : bool
     warm_start : bool
-        Whether `fit` goes on from the weights there are.
+        Whether `fit` goes on from the weights there are. The activation and dropout may be others then, as in
+        `partial_fit`, but not the sizes of the hidden layers.
     momentum, nesterovs_momentum : float, bool
         For "sgd".
     early_stopping : bool
