@@ -519,6 +519,11 @@ def test_layer_errors_name_the_layer():
         (lambda: nn.Conv2d(2, 3, (2, 0)), r"kernel_size is \(2, 0\), expected an integer or 2 of them"),
         (lambda: nn.Conv1d(2, 3, 2, stride=0), "stride is 0, expected an integer, at least 1"),
         (lambda: nn.Conv1d(2, 3, 2, padding="x"), "padding is 'x'"),
+        (lambda: nn.MaxPool2d(0), "kernel_size is 0, expected an integer or 2 of them, at least 1"),
+        (lambda: nn.MaxPool2d(2, padding="same"), "padding is 'same', expected numbers"),
+        (lambda: nn.AvgPool1d(2, padding=2), "padding is 2, expected less than the window's extent 2"),
+        (lambda: nn.AvgPool2d(2, stride=(1, 0)), r"stride is \(1, 0\), expected"),
+        (lambda: nn.MaxPool1d(2, dilation=0), "dilation is 0, expected"),
         (lambda: nn.Flatten(2, 3)(np.ones((2, 2))), "Flatten: x has shape"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -190,6 +190,55 @@ def test_a_sparse_gradient_is_the_dense_one(rng, padding_idx):
     assert layer.padding_idx not in sparse.weight.grad.rows
 
 
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("other_first", [False, True])
+def test_padding_keeps_what_others_add(sparse, other_first):
+    """Of a table that an output layer shares, or another embedding, as in PyTorch."""
+    layer, output = nn.Embedding(4, 2, padding_idx=0, sparse=sparse, rng=0), nn.Linear(2, 4, bias=False)
+    another = nn.Embedding(4, 2, sparse=True, rng=0)
+    for shared, given, want in (
+        (output, np.ones((3, 2)), np.full(4, 3.0)),
+        (another, np.array([0, 0, 3]), [2, 0, 0, 1]),
+    ):
+        shared.weight = layer.weight
+        layer.weight.grad = None
+        calls = [(layer, np.array([0, 1, 1])), (shared, given)]
+        for each, x in calls[::-1] if other_first else calls:
+            y, back = each.vjp(x)
+            back(np.ones_like(y))
+        grad = layer.weight.grad
+        if shared is another:
+            assert isinstance(grad, nn.SparseGrad) == sparse  # with a dense gradient the sum is dense
+        if isinstance(grad, nn.SparseGrad):
+            grad = grad.to_dense(4)
+        np.testing.assert_array_equal(grad[:, 0], np.array([0, 2, 0, 0]) + want)
+
+
+def test_a_sparse_gradient_is_no_view_of_what_it_was_given():
+    layer, x, dy = nn.Embedding(4, 2, sparse=True), np.array([0, 1]), np.ones((2, 2), np.float32)
+    layer.vjp(x)[1](dy)
+    grad = layer.weight.grad
+    assert not np.shares_memory(grad.values, dy)
+    assert not np.shares_memory(grad.rows, x)
+
+
+def test_gradients_of_the_wrong_shape():
+    for options in ({}, {"sparse": True}, {"padding_idx": 1}):
+        layer = nn.Embedding(4, 2, **options)
+        with pytest.raises(ValueError, match=r"Embedding: dy has shape \(2, 3\), expected \(3, 2\)"):
+            layer.vjp(np.array([0, 1, 2]))[1](np.ones((2, 3)))
+
+
+def test_freeze_is_saved(tmp_path):
+    for layer in (nn.Embedding.from_vectors(np.eye(3)), nn.EmbeddingBag(3, 2, freeze=True), nn.Embedding(3, 2)):
+        layer.save(tmp_path / "layer")
+        same = fastnn.load(tmp_path / "layer")
+        assert same.freeze == layer.freeze == ("freeze=True" in repr(layer))
+        y, back = same.vjp(np.array([[0, 1]]))
+        back(np.ones_like(y))
+        assert (same.weight.grad is None) == same.freeze
+
+
 def test_from_vectors():
     vectors = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]
     for kind, dtype in ((np.float64, np.float64), (np.float32, np.float32), (np.float16, np.float32)):

@@ -271,6 +271,11 @@ def test_layer(case):
     assert report.error < LIMIT, f"\n{report}"
 
 
+def test_sparse_gradients():
+    assert gradcheck(nn.Embedding(7, 3, sparse=True, rng=0), IDS).error < LIMIT
+    assert gradcheck(nn.EmbeddingBag(7, 3, mode="sum", sparse=True, rng=0), IDS).error < LIMIT
+
+
 def test_padding_is_the_one_gradient_left_out():
     layer = nn.Embedding(7, 3, padding_idx=2, rng=0)
     assert gradcheck(layer, IDS)["weight"].error == 1

@@ -131,6 +131,46 @@ def test_shared_parameters_stay_shared(path):
     np.testing.assert_array_equal(loaded(np.eye(3)), net(np.eye(3)))
 
 
+class Tied(nn.Module):
+    """A user's own module, with parameters in a list and in a tuple."""
+
+    def __init__(self):
+        self.first = nn.Parameter(np.ones(2))
+        self.listed = [self.first, nn.Parameter(np.zeros(2))]
+        self.others = nn.Parameter(np.ones(3)), nn.Parameter(np.zeros(2))
+
+
+def test_parameters_in_lists_stay_shared(path):
+    inner = Tied()
+    inner.others = inner.others[0], inner.first
+    nn.Sequential(nn.Linear(2, 2), inner).save(path)
+    loaded = fastnn.load(path)[1]
+    assert loaded.first is loaded.listed[0] is loaded.others[1]
+    assert len(loaded.parameters()) == 3
+    assert isinstance(loaded.listed, list)
+
+
+def test_arguments_may_be_numpys(path):
+    for layer in (
+        nn.Conv2d(1, 2, np.int64(3), stride=(np.int64(1), 2)),
+        nn.MaxPool2d(np.int64(2)),
+        nn.LayerNorm(3, np.float32(1e-5), np.True_),
+        nn.BatchNorm1d(3, momentum=np.float32(0.1)),
+        nn.LSTM(2, 3, forget_bias=np.int64(1)),
+        nn.Softmax(np.int64(1)),
+        nn.Flatten(np.int64(1)),
+        nn.Dropout(np.float64(0.5), shared_axes=np.int64(0)),
+        nn.Activation("elu", alpha=np.float32(0.1)),
+        nn.Activation("leaky_relu", negative_slope=np.array([0.1, 0.2], np.float32)),
+    ):
+        layer.save(path)
+        loaded, before = fastnn.load(path).config(), layer.config()
+        assert loaded.keys() == before.keys()
+        for name, value in before.items():
+            np.testing.assert_array_equal(loaded[name], value)
+            assert isinstance(loaded[name], np.ndarray) == isinstance(value, np.ndarray)
+
+
 def test_a_loaded_module_trains_on(path):
     MODULES["sequential"].save(path)
     net = fastnn.load(path)

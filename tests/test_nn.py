@@ -196,6 +196,9 @@ def test_dropout_that_scales_when_not_in_training():
     assert np.array_equal(none.vjp(x)[0], x)
     assert not all_of_them(x).any()
     assert not all_of_them.vjp(x)[0].any()
+    with np.errstate(all="raise"):
+        found, _ = layer.vjp(np.full(x.shape, 3e38, np.float32))
+    assert set(found.ravel()) == {np.float32(3e38), np.float32(0)}
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -406,6 +409,28 @@ def test_no_floating_point_warning_leaves_a_layer():
             back(None, np.full_like(state, value))
 
 
+def test_numbers_too_large_for_the_layers_dtype_are_infinite():
+    big = np.full((2, 3), 1e200)
+    with np.errstate(all="raise"):
+        for layer, x in (
+            (nn.Linear(3, 2), big),
+            (nn.Conv1d(3, 2, 1), big[..., None]),
+            (nn.LayerNorm(3), big),
+            (nn.BatchNorm1d(3), big),
+            (nn.RNN(3, 2), big[None]),
+        ):
+            layer(x)
+        y, back = nn.Linear(3, 2).vjp(np.ones((2, 3)))
+        back(np.full(y.shape, 1e200))
+        net = nn.Linear(3, 2, dtype=np.float64)
+        net.load_state_dict({"weight": big, "bias": np.zeros(2)})
+        assert np.isinf(net.astype(np.float32).weight.value).all()
+        layer = nn.Linear(3, 2)
+        layer.load_state_dict(net.state_dict())
+        assert np.isinf(layer.weight.value).all()
+        assert np.isinf(nn.Embedding.from_vectors(big.astype(np.longdouble)).weight.value).all()
+
+
 def test_inputs_stay_as_they_are(rng):
     net = nn.Sequential(nn.Linear(4, 4), nn.Activation("relu"), nn.Dropout(0.5), nn.RNN(4, 2))
     x, dy = rng.standard_normal((3, 2, 4)).astype(np.float32), rng.standard_normal((3, 2, 2)).astype(np.float32)
@@ -528,6 +553,12 @@ def test_repr_and_summary():
         ["0", "Sequential", "(5,", "6,", "2)", "6"],
     ]
     assert table[-1].split() == ["1", "RNN", "(5,", "6,", "4),", "(2,", "5,", "4)", "72"]
+    shared, joined = nn.Linear(2, 2), nn.Flatten(0, 1)
+    table = nn.Sequential(shared, joined, shared).summary(np.ones((5, 6, 2), np.float32)).splitlines()
+    assert [line.split()[:-1] for line in (table[2], table[4])] == [
+        ["0", "Linear", "(5,", "6,", "2)"],
+        ["2", "Linear", "(30,", "2)"],
+    ]
     assert "vjp" not in vars(net)
     with pytest.raises(ValueError):
         net.summary(np.ones(2))

@@ -52,6 +52,14 @@ def test_a_penalty_adds_to_the_gradient_it_finds():
         assert regularize.l2([nn.Parameter(np.array([1e38], np.float32))], 1e3) > 0
 
 
+def test_weights_leave_out_what_is_frozen():
+    source = nn.Embedding.from_vectors(np.eye(3))
+    net = nn.Sequential(source, nn.Linear(3, 3, bias=False), nn.BatchNorm1d(3))
+    assert regularize.weights(net) == [net[1].weight]
+    net[1].weight = source.weight  # trained by the other layer
+    assert regularize.weights(net) == [source.weight]
+
+
 @pytest.mark.parametrize("convention", ["sum", "frobenius", "mean"])
 def test_the_three_conventions_of_the_seeds(convention):
     net, strength, m = network(), 0.7, len(X)

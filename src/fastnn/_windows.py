@@ -148,20 +148,27 @@ def convolution_operands(axes, x, weight, bias, stride, padding, dilation, group
     return bias, ConvolutionCache(x, weight, bias is not None, windows, groups, dtype)
 
 
-def pool_operands(axes, x, kernel_size, stride, padding, dilation, ceil_mode):
-    """Return x in the dtype to compute in, its windows, and the dtype of the result."""
-    x = as_float(x, "x")
-    if x.ndim != axes + 2:
-        raise ValueError(f"x has shape {x.shape}, expected ({'N, C, L' if axes == 1 else 'N, C, H, W'})")
+def pool_windows(axes, kernel_size, stride, padding, dilation):
+    """Return the checked kernel, stride, padding (before, after) and dilation of windows over so many axes."""
     kernel = numbers(kernel_size, axes, "kernel_size", 1)
     if isinstance(padding, str):
         raise ValueError(f"padding is {padding!r}, expected numbers")
     stride = kernel if stride is None else numbers(stride, axes, "stride", 1)
     dilation = numbers(dilation, axes, "dilation", 1)
-    windows = _slide(x.shape, kernel, stride, pairs(padding, axes), dilation, bool(ceil_mode))
-    for axis in windows:
-        if max(axis.before, axis.after) >= axis.extent:
-            raise ValueError(f"padding is {padding!r}, expected less than the window's extent {axis.extent}")
+    around = pairs(padding, axes)
+    for k, d, sides in zip(kernel, dilation, around, strict=True):
+        extent = (k - 1) * d + 1
+        if max(sides) >= extent:
+            raise ValueError(f"padding is {padding!r}, expected less than the window's extent {extent}")
+    return kernel, stride, around, dilation
+
+
+def pool_operands(axes, x, kernel_size, stride, padding, dilation, ceil_mode):
+    """Return x in the dtype to compute in, its windows, and the dtype of the result."""
+    x = as_float(x, "x")
+    if x.ndim != axes + 2:
+        raise ValueError(f"x has shape {x.shape}, expected ({'N, C, L' if axes == 1 else 'N, C, H, W'})")
+    windows = _slide(x.shape, *pool_windows(axes, kernel_size, stride, padding, dilation), bool(ceil_mode))
     return x.astype(working(x.dtype), copy=False), windows, x.dtype
 
 

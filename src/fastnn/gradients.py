@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastnn.nn.module import Module
+from fastnn.nn.module import Module, SparseGrad
 
 __all__ = ["GradientReport", "Worst", "gradcheck", "numerical_gradient"]
 
@@ -207,6 +207,8 @@ def _rows(names, inputs, gradients):
 
 def _worst(name, f, x, analytic, eps, noise):
     numerical = numerical_gradient(f, x, eps)
+    if isinstance(analytic, SparseGrad):
+        analytic = analytic.to_dense(len(x))
     analytic = np.zeros_like(numerical) if analytic is None else np.asarray(analytic, np.float64)
     if analytic.shape != numerical.shape:
         raise ValueError(f"the gradient of {name} has shape {analytic.shape}, expected {numerical.shape}")

@@ -161,24 +161,36 @@ def save(module, path, metadata=None, arrays=None):
     every = module.named_arrays(unique=False)
     tied = {name: names[id(array)] for name, array in every if names[id(array)] != name}
     arrays = arrays or {}
-    described = {"module": _describe(module), "tied": tied, "beside": list(arrays)}
+    described = {"module": plain(module), "tied": tied, "beside": list(arrays)}
     save_arrays(path, {**arrays, **module.state_dict()}, {**(metadata or {}), **described})
 
 
-def _describe(value):
-    """Return a module as JSON: the name of its class and its configuration, modules within it alike."""
+def plain(value):
+    """Return a value as JSON can hold it: modules and arrays as dicts, NumPy's numbers as Python's.
+
+    Of a module that is the name of its class and its configuration, modules within it alike.
+    """
     if isinstance(value, Module):
-        config = {name: _describe(item) for name, item in value.config().items()}
-        return {"class": type(value)._file_name, "config": config}
-    return [_describe(item) for item in value] if isinstance(value, list | tuple) else value
+        return {"class": type(value)._file_name, "config": plain(value.config())}
+    if isinstance(value, dict):
+        return {name: plain(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return {"array": value.tolist(), "dtype": value.dtype.str}
+    return value.item() if isinstance(value, np.generic) else value
 
 
-def _build(value):
-    """Return the module that `_describe` described."""
-    if isinstance(value, dict) and value.keys() == {"class", "config"}:
-        config = {name: _build(item) for name, item in value["config"].items()}
-        return find_class(value["class"]).from_config(config)
-    return [_build(item) for item in value] if isinstance(value, list) else value
+def restored(value):
+    """Return what `plain` was given, with lists for tuples; modules are made anew."""
+    if isinstance(value, list):
+        return [restored(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"array", "dtype"}:
+        return np.array(value["array"], value["dtype"])
+    items = {name: restored(item) for name, item in value.items()}
+    return find_class(items["class"]).from_config(items["config"]) if items.keys() == {"class", "config"} else items
 
 
 def load(path):
@@ -213,14 +225,17 @@ def load(path):
     if "module" not in metadata:
         raise ValueError(f"{path} holds no module of fastnn; load_arrays reads its arrays")
     try:
-        module = _build(metadata["module"])
+        module = restored(metadata["module"])
         if not isinstance(module, Module):
             raise ValueError("class and config are missing")
         own = dict(module.named_arrays(unique=False))
         modules = dict(module.named_modules())
         for name, first in metadata.get("tied", {}).items():
             owner, _, attribute = name.rpartition(".")
-            setattr(modules[owner], attribute, own[first])
+            if owner not in modules:  # but an attribute that is a list
+                owner, _, items = owner.rpartition(".")
+                attribute = f"{items}.{attribute}"
+            modules[owner]._put(attribute, own[first])
         module.load_state_dict({name: arrays[name] for name in arrays.keys() - set(metadata.get("beside", ()))})
         for name, array in module.named_arrays():
             if array.value.dtype.kind == "f":

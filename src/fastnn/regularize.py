@@ -23,6 +23,7 @@ it, so for them the two differ. The first line counts biases too, as it is writt
 import numpy as np
 
 from fastnn._checks import as_positive, check_limit
+from fastnn.nn.module import Parameter
 
 __all__ = ["l1", "l2", "max_norm", "weights"]
 
@@ -30,13 +31,17 @@ __all__ = ["l1", "l2", "max_norm", "weights"]
 def weights(model):
     """Return the parameters of at least two axes: no biases, no scales of normalizations.
 
+    Nor does it return those that none but layers with `freeze` have: a penalty would move them.
+
     Examples
     --------
     >>> from fastnn import nn
-    >>> weights(nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4)))
+    >>> weights(nn.Sequential(nn.Embedding.from_vectors(np.eye(3)), nn.Linear(3, 4), nn.LayerNorm(4)))
     [Parameter((4, 3), float32)]
     """
-    return [parameter for parameter in model.parameters() if parameter.value.ndim > 1]
+    layers = [layer for _, layer in model.named_modules() if not getattr(layer, "freeze", False)]
+    members = (member for layer in layers for _, member in layer._members() if isinstance(member, Parameter))
+    return list({id(parameter): parameter for parameter in members if parameter.value.ndim > 1}.values())
 
 
 def l2(params, scale):
@@ -45,6 +50,7 @@ def l2(params, scale):
     Parameters
     ----------
     params : iterable of Parameter
+        Such as `weights(model)`; those of layers with `freeze`, which that leaves out, would move.
     scale : float
         The table at the head of this module has the scale for each way to write the penalty.
 

@@ -28,7 +28,7 @@ from fastnn import optim
 from fastnn._backend import functions as F
 from fastnn._checks import as_count, as_positive, check_rate, check_shape
 from fastnn.data import batches
-from fastnn.io import check_writable, load_arrays, remove_leftovers, save, write_whole
+from fastnn.io import check_writable, load_arrays, plain, remove_leftovers, restored, save, write_whole
 from fastnn.nn.module import Buffer, Module
 
 __all__ = ["History", "Trainer", "accuracy", "binary_accuracy"]
@@ -905,26 +905,6 @@ def described(train, batch_size, shuffle):
         shapes = ", ".join(str(np.shape(array)) for array in train)
         return f"arrays of shapes {shapes} in {'shuffled ' * shuffle}batches of {batch_size}"
     return f"{len(train)} batches" if hasattr(train, "__len__") else "batches"
-
-
-def plain(value):
-    """Return a value as JSON can hold it: arrays as dicts, NumPy's numbers as Python's."""
-    if isinstance(value, dict):
-        return {name: plain(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.ndarray):
-        return {"array": value.tolist(), "dtype": value.dtype.str}
-    return value.item() if isinstance(value, np.generic) else value
-
-
-def restored(value):
-    """Return what `plain` was given, with lists for tuples."""
-    if not isinstance(value, dict):
-        return value
-    if value.keys() == {"array", "dtype"}:
-        return np.array(value["array"], value["dtype"])
-    return {name: restored(item) for name, item in value.items()}
 
 
 def bad_data(inputs, target):

@@ -135,7 +135,7 @@ class Dropout(Module):
         if not 0 <= p <= 1:
             raise ValueError(f"p is {p}, expected a probability from 0 to 1")
         self.p, self.inverted = float(p), bool(inverted)
-        self.shared_axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes)
+        self.shared_axes = tuple(shared_axes) if np.iterable(shared_axes) else (shared_axes,)
         self._rng = np.random.default_rng(rng)
 
     def __call__(self, x):
@@ -149,7 +149,7 @@ class Dropout(Module):
         y, mask = F.dropout(x, self.p, self._rng, shared_axes=self.shared_axes)
         if self.inverted:
             return y, lambda dy: F.dropout_backward(dy, mask, self.p)
-        return np.where(mask, x, y.dtype.type(0)), lambda dy: np.where(mask, dy, y.dtype.type(0))
+        return F.dropout_backward(x, mask, 0), lambda dy: F.dropout_backward(dy, mask, 0)  # 0: none is scaled
 
     def _scaled(self, x):
         with np.errstate(all="ignore"):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fastnn._backend import functions as F
-from fastnn._windows import numbers, pairs
+from fastnn._windows import numbers, pairs, pool_windows
 from fastnn.nn.module import Module, Parameter, complaint, positive, real_array, real_dtype
 
 __all__ = ["AvgPool1d", "AvgPool2d", "Conv1d", "Conv2d", "Flatten", "MaxOverTime", "MaxPool1d", "MaxPool2d"]
@@ -169,6 +169,10 @@ class Conv2d(_Conv):
 
 
 class _Pool(_Windows):
+    def _choose(self, kernel_size, stride, padding, dilation=1):
+        pool_windows(self.axes, kernel_size, stride, padding, dilation)
+        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+
     def vjp(self, x, *, training=True):
         y, cache = self._call("_forward", x, **self.config())
         integers = _integers(x)
@@ -182,7 +186,7 @@ class _MaxPool(_Pool):
     kind = "max_pool"
 
     def __init__(self, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self._choose(kernel_size, stride, padding, dilation)
         self.dilation, self.ceil_mode = dilation, bool(ceil_mode)
 
 
@@ -219,7 +223,7 @@ class _AvgPool(_Pool):
     kind = "avg_pool"
 
     def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
-        self.kernel_size, self.stride, self.padding = kernel_size, stride, padding
+        self._choose(kernel_size, stride, padding)
         self.ceil_mode, self.count_include_pad = bool(ceil_mode), bool(count_include_pad)
 
 

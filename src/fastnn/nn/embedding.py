@@ -4,7 +4,7 @@ import numpy as np
 
 from fastnn._backend import functions as F
 from fastnn._checks import check_choice, row_number
-from fastnn.nn.module import Module, Parameter, SparseGrad, positive, real_array, real_dtype
+from fastnn.nn.module import Module, Parameter, SparseGrad, complaint, positive, real_array, real_dtype
 
 __all__ = ["Embedding", "EmbeddingBag"]
 
@@ -12,11 +12,11 @@ __all__ = ["Embedding", "EmbeddingBag"]
 class _Table(Module):
     """A weight whose rows are looked up: what the two layers have in common."""
 
-    def _make(self, num_embeddings, embedding_dim, padding_idx, sparse, rng, dtype):
+    def _make(self, num_embeddings, embedding_dim, padding_idx, sparse, freeze, rng, dtype):
         self.num_embeddings = positive("num_embeddings", num_embeddings)
         self.embedding_dim = positive("embedding_dim", embedding_dim)
         self.padding_idx, self.sparse = row_number("padding_idx", padding_idx, num_embeddings), bool(sparse)
-        self.freeze = False
+        self.freeze = bool(freeze)
         weight = np.random.default_rng(rng).standard_normal((num_embeddings, embedding_dim))
         self.weight = Parameter(weight.astype(real_dtype(dtype)))
         if self.padding_idx is not None:
@@ -46,9 +46,8 @@ class _Table(Module):
             vectors = real_array(vectors, np.dtype(np.float32), "vectors")
         if vectors.ndim != 2:
             raise ValueError(f"vectors have shape {vectors.shape}, expected (num_embeddings, embedding_dim)")
-        layer = cls(*vectors.shape, dtype=vectors.dtype, **options)
+        layer = cls(*vectors.shape, freeze=freeze, dtype=vectors.dtype, **options)
         layer.weight.value[...] = vectors
-        layer.freeze = bool(freeze)
         return layer
 
     @classmethod
@@ -58,18 +57,20 @@ class _Table(Module):
 
     def _accumulate(self, rows, values):
         """Add the gradients of rows to that of the weight, but for the padding's."""
-        weight, padding = self.weight, self.padding_idx
+        weight = self.weight
         if self.freeze:
             return
-        if self.sparse:
-            rows, values = np.asarray(rows, np.int64).reshape(-1), real_array(values, weight.value.dtype, "dy")
-            values = values.reshape(len(rows), self.embedding_dim)
-            counted = slice(None) if padding is None else rows != padding
-            weight.accumulate(SparseGrad(rows[counted], values[counted]))
-        else:
-            weight.grad = F.embedding_lookup_backward(values, rows, self.num_embeddings, add_to=weight.grad)
-            if padding is not None:
-                weight.grad[padding] = 0
+        rows, values = np.asarray(rows, np.int64), real_array(values, weight.value.dtype, "dy")
+        if values.shape != (*rows.shape, self.embedding_dim):
+            raise complaint(self, f"dy has shape {values.shape}, expected {(*rows.shape, self.embedding_dim)}")
+        rows, values = rows.reshape(-1), values.reshape(-1, self.embedding_dim)
+        if self.sparse or self.padding_idx is not None:
+            counted = rows != self.padding_idx  # a SparseGrad keeps the copies that this makes
+            rows, values = rows.compress(counted), values.compress(counted, axis=0)
+        gradient = SparseGrad(rows, values)
+        if not self.sparse and not isinstance(weight.grad, np.ndarray):
+            gradient = gradient.to_dense(self.num_embeddings)
+        weight.accumulate(gradient)
 
 
 class Embedding(_Table):
@@ -82,6 +83,8 @@ class Embedding(_Table):
         A row that starts at 0 and gets no gradient; negative counts from the end.
     sparse : bool
         Whether `weight.grad` becomes a `SparseGrad`, for optimisers that leave the rows of absent indices alone.
+    freeze : bool
+        Whether the weight gets no gradient, and `regularize.weights` leaves it out.
     rng : numpy.random.Generator, int or None
         Draws the weight from N(0, 1), as PyTorch does.
     dtype : float32 or float64
@@ -109,8 +112,18 @@ class Embedding(_Table):
            [2., 2.]], dtype=float32)
     """
 
-    def __init__(self, num_embeddings, embedding_dim, padding_idx=None, *, sparse=False, rng=None, dtype=np.float32):
-        self._make(num_embeddings, embedding_dim, padding_idx, sparse, rng, dtype)
+    def __init__(
+        self,
+        num_embeddings,
+        embedding_dim,
+        padding_idx=None,
+        *,
+        sparse=False,
+        freeze=False,
+        rng=None,
+        dtype=np.float32,
+    ):
+        self._make(num_embeddings, embedding_dim, padding_idx, sparse, freeze, rng, dtype)
 
     def __call__(self, x):
         return F.embedding_lookup(self.weight.value, x)
@@ -128,6 +141,8 @@ class EmbeddingBag(_Table):
     mode : {"mean", "sum"}
     sparse : bool
         Whether `weight.grad` becomes a `SparseGrad`.
+    freeze : bool
+        Whether the weight gets no gradient, and `regularize.weights` leaves it out.
     include_last_offset : bool
         Whether offsets end with the end of the last bag.
     padding_idx : int or None
@@ -164,6 +179,7 @@ class EmbeddingBag(_Table):
         *,
         mode="mean",
         sparse=False,
+        freeze=False,
         include_last_offset=False,
         padding_idx=None,
         rng=None,
@@ -171,7 +187,7 @@ class EmbeddingBag(_Table):
     ):
         check_choice(mode, ("mean", "sum"), "mode")
         self.mode, self.include_last_offset = mode, bool(include_last_offset)
-        self._make(num_embeddings, embedding_dim, padding_idx, sparse, rng, dtype)
+        self._make(num_embeddings, embedding_dim, padding_idx, sparse, freeze, rng, dtype)
 
     def _options(self, per_sample_weights):
         names = ("mode", "include_last_offset", "padding_idx")

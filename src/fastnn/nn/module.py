@@ -9,6 +9,7 @@ c) A call pays for one comparison of shapes. Whatever makes an error readable, s
 """
 
 import copy
+import functools
 import importlib
 import inspect
 import sys
@@ -210,6 +211,15 @@ class Module:
             elif isinstance(value, (list, tuple)):
                 yield from ((f"{name}.{i}", item) for i, item in enumerate(value) if isinstance(item, kinds))
 
+    def _put(self, name, member):
+        """Put a parameter, buffer or module where `_members` yields one of this name."""
+        attribute, _, i = name.partition(".")
+        if i:
+            items = list(getattr(self, attribute))
+            items[int(i)] = member
+            member = items if isinstance(getattr(self, attribute), list) else tuple(items)
+        setattr(self, attribute, member)
+
     def named_modules(self):
         """Yield (dotted path, module) for this module, whose path is empty, and all below it."""
         yield "", self
@@ -275,8 +285,9 @@ class Module:
         problems += mismatched
         if problems:
             raise ValueError(f"state does not fit {type(self).__name__}: {'; '.join(problems)}")
-        for name, array in found.items():
-            own[name].value[...] = array
+        with np.errstate(all="ignore"):
+            for name, array in found.items():
+                own[name].value[...] = array
         return missing, unexpected
 
     @classmethod
@@ -331,7 +342,7 @@ class Module:
         module = copy.deepcopy(self)
         for _, array in module.named_arrays():
             if array.value.dtype.kind == "f":
-                array.value = array.value.astype(dtype)
+                array.value = real_array(array.value, dtype)
         for parameter in module.parameters():
             parameter.grad = None
         return module
@@ -379,28 +390,30 @@ class Module:
         1      Activation  (5, 32)           0
         2      Linear      (5, 10)         330
         """
-        modules = dict(self.named_modules())
-        shapes = {}
+        modules = list(self.named_modules())
+        shapes = {id(module): [] for _, module in modules}  # a shared layer may run at each of its paths
 
-        def watched(path, vjp):
+        def watched(module):
             def run(*inputs, **keywords):
-                output, back = vjp(*inputs, **keywords)
-                shapes[path] = _shapes(output)
+                output, back = type(module).vjp(module, *inputs, **keywords)
+                shapes[id(module)].append(_shapes(output))
                 return output, back
 
             return run
 
         try:
-            for path, module in modules.items():
-                vars(module)["vjp"] = watched(path, type(module).vjp.__get__(module))
+            for _, module in modules:
+                vars(module)["vjp"] = watched(module)
             self.vjp(*inputs, training=False, **keywords)
         finally:
-            for module in modules.values():
+            for _, module in modules:
                 vars(module).pop("vjp", None)
         rows = [("layer", "class", "output", "parameters")]
-        for path, module in modules.items():
+        for path, module in modules:
             count = sum(parameter.value.size for parameter in module.parameters())
-            rows.append((path, type(module).__name__, shapes.get(path, "not run"), f"{count:,}"))
+            runs = shapes[id(module)] or ["not run"]
+            shape = runs.pop(0) if len(runs) > 1 else runs[0]
+            rows.append((path, type(module).__name__, shape, f"{count:,}"))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         return "\n".join(
             "  ".join(
@@ -419,6 +432,7 @@ def find_class(name):
     return _classes[name]
 
 
+@functools.cache
 def _arguments(cls):
     """Return the constructor's argument names with their defaults, `inspect.Parameter.empty` if required."""
     arguments = inspect.signature(cls).parameters
@@ -457,7 +471,10 @@ def real_array(x, dtype, name="x"):
     x = np.asarray(x)
     if x.dtype.kind not in "biuf":
         raise TypeError(f"{name} has dtype {x.dtype}, expected real numbers")
-    return x.astype(dtype, copy=False)
+    if x.dtype == dtype:
+        return x
+    with np.errstate(all="ignore"):
+        return x.astype(dtype)
 
 
 def positive(name, value):
