@@ -396,7 +396,8 @@ class KeyedVectors(Module):
         OSError
             If a file cannot be read.
         ValueError
-            If it is truncated, its header is wrong or claims more than the file can hold, or a line is not of its form.
+            If it is truncated, its first line is wrong or claims more than the file can hold, or a line is not of its
+            form.
         """
         fname = os.fspath(fname)
         with open(fname, "rb") as file:
@@ -462,16 +463,17 @@ class KeyedVectors(Module):
         OSError
             If a file cannot be written.
         ValueError
-            If a word is empty or holds a line feed, or a space and binary files are asked for, or ends, in text, in a
-            space and a number.
+            If a word cannot be told from what stands around it: it is empty, holds a line feed, in a binary file a
+            space, or ends in text in a space and a number; or without the header the first one holds a space.
         """
         from fastnn.io import write_whole
 
         if binary and not write_header:
             raise ValueError("write_header is False, but binary files have one")
         forbidden = set(" \n") if binary else set("\n")
-        for key in self.index_to_key:
-            if not key or set(key) & forbidden or (not binary and _ends_in_number(key.encode())):
+        for i, key in enumerate(self.index_to_key):
+            first = i == 0 and not write_header and len(key.split()) > 1  # whose line tells how many numbers there are
+            if first or not key or set(key) & forbidden or (not binary and _ends_in_number(key.encode())):
                 raise ValueError(f"keys hold {key!r}, which a {'binary' if binary else 'text'} file of word2vec cannot")
         pattern = " %.9g" * self.vector_size + "\n"
 
@@ -490,7 +492,15 @@ class KeyedVectors(Module):
 
     @classmethod
     def load(cls, path, mmap=None):
-        """Return what `save` wrote; with mmap="r" the vectors stay in the file, which is read as they are used."""
+        """Return what `save` wrote; with mmap="r" the vectors stay in the file, which is read as they are used.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ValueError
+            If it is truncated, claims what it does not hold, or holds something else.
+        """
         from fastnn.io import load
 
         check_choice(mmap, (None, "r"), "mmap")

@@ -29,7 +29,7 @@ SCAN = 200_000  # words that are counted at a time
 LETTERS = 6  # of a word and the space after it, about
 SEEN = ("corpus_count", "corpus_total_words")  # of the text, which a file keeps
 SHARING = 3  # words of a context, at most, that share negatives
-SPACES = b" \t\n\v\f\r"
+SPACES = b" \t\n\v\f\r"  # between words
 TOGETHER = 16  # windows whose softmax is taken at once
 PADDING = 16  # numbers that rows are a multiple of
 
