@@ -639,6 +639,18 @@ def test_a_checkpoint_that_cannot_be_written_is_found_before_training(tmp_path, 
     assert run.step == 0
 
 
+def test_a_model_that_cannot_be_saved_is_found_before_training(tmp_path):
+    class Forgetful(nn.Module):
+        def __init__(self, size):
+            self.last = nn.Linear(size, 2)
+            self.vjp = self.last.vjp
+
+    run = trainer(Forgetful(3))
+    with pytest.raises(TypeError, match=r"model cannot be written to a checkpoint: .* no attribute 'size'"):
+        run.fit(DATA, epochs=1, checkpoint=tmp_path / "run")
+    assert run.step == 0
+
+
 def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     path, run = tmp_path / "run", trainer()
     run.fit(DATA, epochs=1, checkpoint=path)

@@ -367,6 +367,7 @@ class Trainer:
             raise ValueError(f"schedule has maximize={not maximize}, expected {maximize}, as {monitor} is monitored")
         restore_best = validation is not None if restore_best is None else restore_best
         if checkpoint is not None:
+            check_json(self.model, "model")
             check_writable(checkpoint)
             remove_leftovers(checkpoint)
             if resume and os.path.exists(checkpoint):
@@ -876,7 +877,7 @@ def functions(value, name):
 
 
 def check_json(value, name):
-    """Raise TypeError unless a checkpoint can hold a value."""
+    """Raise TypeError unless a checkpoint can hold a value, or the configuration of a model."""
     try:
         json.dumps(plain(value))
     except (AttributeError, TypeError, ValueError) as error:
