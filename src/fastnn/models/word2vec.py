@@ -91,7 +91,7 @@ class Word2Vec(Module):
     -----
     Mikolov et al. (2013), arXiv:1301.3781 and "Distributed representations of words and phrases and their
     compositionality". In skip-gram three words of a context share negatives, as in Ji et al. (arXiv:1604.04661) all do:
-    it takes an eighth longer, and neighbours come out nearly as much like gensim's as those of its own runs. Kept of a
+    it takes a quarter longer, and neighbours come out nearly as much like gensim's as those of its own runs. Kept of a
     word with the share f of the text is sqrt(sample / f) + sample / f. Vectors begin uniform between -1 and 1, over
     vector_size, as in gensim; the exponential is computed, not looked up, and no score is left out for being large.
 
