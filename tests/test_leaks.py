@@ -14,6 +14,15 @@ CALLS = int(os.environ.get("FASTNN_LEAK_CALLS", 100))  # `nox -s leaks` makes 10
 STATM = Path("/proc/self/statm")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _frozen():
+    """Spare the collections what the other tests hold, which takes most of their time."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
 def resident():
     """Return the bytes of memory that the process holds."""
     return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
