@@ -687,6 +687,14 @@ def test_training_and_asking(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "new").exists()
 
 
+def test_a_file_whose_length_holds_a_line_feed_is_told_from_text(tmp_path, capsys):
+    path = tmp_path / "vectors"
+    KeyedVectors(2, ["cat", "w" * 2400]).save(path)
+    assert path.read_bytes()[1:2] == b"\n"  # the header takes 2,560 to 2,815 bytes
+    assert main(["word2vec", "query", str(path), "cat"]) == 0
+    assert "www" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", ["word2vec", "word2vec train", "word2vec query"])
 def test_help(command):
     done = subprocess.run([sys.executable, "-m", "fastnn", *command.split(), "--help"], capture_output=True, text=True)

@@ -125,9 +125,11 @@ def _vectors(path, no_header):
     from fastnn.models.keyedvectors import HEADER
 
     with open(path, "rb") as file:
+        start = file.read(8)
+        file.seek(0)
         first, second = file.readline(100), file.readline()
     headed = not no_header and HEADER.fullmatch(first) is not None
-    if headed or no_header or b"\0" not in first[:8]:  # a file of fastnn begins with a length in eight bytes
+    if headed or no_header or b"\0" not in start:  # a file of fastnn begins with a length in eight bytes
         binary = headed and not _ends_in_numbers(second, int(first.split()[1]))
         return KeyedVectors.load_word2vec_format(path, binary=binary, no_header=no_header)
     model = load(path)
